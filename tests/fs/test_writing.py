@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import fsspec.asyn
 import pytest
+from trees.conftest import make_source
 
-from steelyard import Descriptor, Digest, Store
+from steelyard import Descriptor, Digest, MemoryStore, Store
 from steelyard.errors import InvalidArgument, UnexpectedDigest, Unsupported
 from steelyard.fs import SteelyardFileSystem
+from steelyard.model import Labels
+from steelyard.trees import put_tree
 
 from .conftest import on_store
 
@@ -311,6 +315,9 @@ def test_cp_and_mv_set_names_and_move_no_byte(tree: SteelyardFileSystem) -> None
     with pytest.raises(IsADirectoryError):
         tree.mv("moved", "lost")
     assert tree.exists("moved")
+    for source in ("moved", "absent", "a"):
+        with pytest.raises(NotImplementedError, match="maxdepth"):
+            tree.mv(source, "a", recursive=True, maxdepth=1)
     tree.mv("a", "steelyard://a")
     assert tree.exists("a")
 
@@ -354,6 +361,38 @@ def test_bytes_survive_a_collection_between_close_and_the_name(files: SteelyardF
     assert LARGE == files.cat("a")
     held = Descriptor(digest=file.digest, size=len(LARGE), media_type="application/octet-stream")
     assert held == on_store(files, _target)
+
+
+class CountingStore(MemoryStore):
+    """A store in memory that counts its leases."""
+
+    leased = 0
+
+    async def _begin_lease(self, lease: str, labels: Labels, expires: timedelta | None) -> None:
+        type(self).leased += 1
+        await super()._begin_lease(lease, labels, expires)
+
+
+def test_many_files_take_one_lease(tmp_path: Path) -> None:
+    source = make_source(tmp_path / "source")
+    (source / "a" / "dangling").unlink()
+    store = CountingStore()
+    files = SteelyardFileSystem(store)
+
+    async def put() -> None:
+        await put_tree(store, source, name="tree")
+
+    fsspec.asyn.sync(files.loop, put)
+    for change in (
+        lambda: files.put(str(source), "copy", recursive=True),
+        lambda: files.cp("tree/a", "out", recursive=True),
+        lambda: files.put([str(source / "a.txt")] * 2, ["1", "2"]),
+    ):
+        CountingStore.leased = 0
+        change()
+        assert 1 == CountingStore.leased
+    assert b"alpha" == files.cat("copy/a.txt") == files.cat("2")
+    assert [] == left(files)
 
 
 async def _target(store: Store) -> Descriptor:

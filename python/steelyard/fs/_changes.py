@@ -72,6 +72,14 @@ class Changes(AsyncFileSystem):
         _check_bytes(value)
         return await self._put_source(path, value, create=mode == "create", media_type=media_type)
 
+    @uninterrupted  # calls with `**options` would leave their coroutines unawaited
+    async def _put(self, lpath: Any, rpath: Any, recursive: bool = False, **options: Any) -> Any:
+        """Store files of this machine, under one lease for all of them."""
+        with os_errors(str(rpath)):
+            store = await self._lazy.writing()
+            async with own_or_new_guard(store) as guard:
+                return await super()._put(lpath, rpath, recursive=recursive, leased=guard.store, **options)
+
     async def _put_file(
         self,
         lpath: str | os.PathLike[str],
@@ -80,6 +88,7 @@ class Changes(AsyncFileSystem):
         *,
         callback: Any = DEFAULT_CALLBACK,
         media_type: str = MEDIA_TYPE,
+        leased: Store | None = None,
         **options: Any,
     ) -> PutResult:
         del options
@@ -89,29 +98,31 @@ class Changes(AsyncFileSystem):
             callback.absolute_update(progress.done)
 
         result = await self._put_source(
-            rpath, Path(lpath), create=mode == "create", media_type=media_type, on_progress=report
+            rpath, Path(lpath), leased, create=mode == "create", media_type=media_type, on_progress=report
         )
         callback.set_size(result.size)  # a small file has no progress
         callback.absolute_update(result.size)
         return result
 
     @uninterrupted  # calls with `**options` would leave their coroutines unawaited
-    async def _put_source(self, path: str, source: Source, *, create: bool, **options: Any) -> PutResult:
+    async def _put_source(
+        self, path: str, source: Source, leased: Store | None = None, *, create: bool, **options: Any
+    ) -> PutResult:
         with os_errors(path):
-            store = await self._lazy.writing()
+            store = leased or await self._lazy.writing()
             target = await check_new(store, self._finder, path, create=create)
             return await put_source(store, target, source, create=create, **options)
 
-    async def _cp_file(self, path1: str, path2: str, **options: Any) -> None:
+    async def _cp_file(self, path1: str, path2: str, *, leased: Store | None = None, **options: Any) -> None:
         """Have a name hold what another path names. No byte is copied. A directory without a digest has nothing to hold."""
         del options
         _, found = await self._found(path1)
         if found.type != "directory" or found.digest is not None:
-            await self._hold(path2, found)
+            await self._hold(path2, found, leased)
 
-    async def _hold(self, path: str, found: Found) -> None:
+    async def _hold(self, path: str, found: Found, leased: Store | None = None) -> None:
         with os_errors(path):
-            store = await self._lazy.writing()
+            store = leased or await self._lazy.writing()
             target = await check_new(store, self._finder, path, create=False)
             if not target.is_name:
                 raise read_only(path, "a digest cannot be set")
@@ -125,6 +136,7 @@ class Changes(AsyncFileSystem):
 
     @uninterrupted  # calls with `**options` would leave their coroutines unawaited
     async def _copy(self, path1: Any, path2: Any, recursive: bool = False, **options: Any) -> None:
+        """Copy names and files, under one lease for all of them."""
         if isinstance(path1, str) and isinstance(path2, str) and not has_magic(path1):
             _, found = await self._found(path1)
             if found.type == "directory" and found.tree is not None and not found.inner:
@@ -134,7 +146,8 @@ class Changes(AsyncFileSystem):
                 name = found.path.rpartition("/")[2]
                 await self._hold(joined(self._strip_protocol(path2), name) if into else path2, found)
                 return
-        await super()._copy(path1, path2, recursive=recursive, **options)
+        async with own_or_new_guard(await self._lazy.writing()) as guard:
+            await super()._copy(path1, path2, recursive=recursive, leased=guard.store, **options)
 
     def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **options: Any) -> None:
         """Move names: the new ones are set, then the old ones are removed. Raises as `rm`, before it changes anything."""
@@ -142,11 +155,11 @@ class Changes(AsyncFileSystem):
 
     @uninterrupted  # calls with `**options` would leave their coroutines unawaited
     async def _mv(self, path1: Any, path2: Any, *, recursive: bool, maxdepth: int | None, **options: Any) -> None:
+        if maxdepth is not None:
+            raise unsupported("mv", "maxdepth")
         if self._strip_protocol(path1) == self._strip_protocol(path2):
             return
         names = await self._removed(path1, recursive=recursive)
-        if maxdepth is not None:
-            raise unsupported("mv", "maxdepth")
         await self._copy(path1, path2, recursive=recursive, on_error="raise", **options)
         await self._remove(names)
 
