@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import Any
 
+import anyio
 import pytest
 
-from steelyard import Store
+from steelyard import MemoryStore, Store
 from steelyard.errors import InvalidArgument
+from steelyard.model import Status
 from steelyard.web.uploads import Uploads
 
 from .client import PATCH_TYPE, Client
@@ -149,6 +152,57 @@ async def test_there_is_a_limit_of_unfinished_uploads(store: Store) -> None:
 
     assert (503, "60") == (refused.status, refused.headers["retry-after"])
     await client.create(1)
+
+
+async def test_the_limit_holds_for_creations_at_once_and_a_deleted_upload_makes_room(store: Store) -> None:
+    client = Client(Uploads(store, max_uploads=5))
+    answers: list[int] = []
+    paths: list[str] = []
+
+    async def create() -> None:
+        answer = await client("POST", upload_length=1)
+        answers.append(answer.status)
+        if answer.status == 201:
+            paths.append("/" + answer.headers["location"].rpartition("/")[2])
+
+    for _ in range(2):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(create)
+    assert (5, 35) == (answers.count(201), answers.count(503))
+    assert 204 == (await client("DELETE", paths[0])).status
+    await client.create(1)
+    assert 503 == (await client("POST", upload_length=1)).status
+
+
+async def test_uploads_of_another_application_are_counted_within_a_second(store: Store) -> None:
+    client, other = (Client(Uploads(store, max_uploads=3)) for _ in range(2))
+    await client.create(1)
+    paths = [await other.create(1) for _ in range(2)]
+    await anyio.sleep(1.0)
+    assert 503 == (await client("POST", upload_length=1)).status
+
+    await other.patch(paths[0], 0, b"a")
+    await anyio.sleep(1.0)
+    await client.create(1)
+
+
+async def test_many_creations_do_not_list_all_uploads_each_time() -> None:
+    class Counting(MemoryStore):
+        lists = 0
+
+        async def list_statuses(self, *filters: str) -> list[Status]:
+            self.lists += 1
+            return await super().list_statuses(*filters)
+
+    async with Counting() as store:
+        client = Client(Uploads(store, max_uploads=300))
+        begun = time.monotonic()
+        for _ in range(300):
+            await client.create(1)
+        for _ in range(100):
+            assert 503 == (await client("POST", upload_length=1)).status
+        assert store.lists <= 3 + (time.monotonic() - begun)  # one of them for the uploads that have expired
 
 
 async def test_an_ingest_that_was_aborted_is_a_discarded_upload(store: Store, client: Client) -> None:

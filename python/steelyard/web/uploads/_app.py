@@ -55,7 +55,8 @@ class Uploads:
         expires: the time from the creation of an upload to its end if it is not complete by then.
         keep: how long a complete upload is still known, at least: a client that missed the last answer can ask for it.
         max_size: the longest upload in bytes. None: no limit.
-        max_uploads: the most unfinished uploads of the prefix at a time. None: no limit.
+        max_uploads: the most unfinished uploads of the prefix at a time. None: no limit. Those of other applications on the store are
+            counted once a second.
         algorithm: the algorithm of the digests; by default SHA-256.
         origins: the origins of web pages that may use the application, for example ``["https://example.org"]``; ``"*"`` for all.
         stalled_after: how long a request receives nothing until another one may continue its upload.
@@ -93,9 +94,9 @@ class Uploads:
             raise InvalidArgument("stalled_after and abandoned_after: expected more than 0")
         limits = Limits(max_size=max_size, stalled_after=stalled_after, abandoned_after=abandoned_after)
         self._store = store
-        self._records = Records(store, prefix, expires, keep)
+        self._records = Records(store, prefix, expires, keep, max_uploads)
         self._completing = Completing(self._records, on_complete)
-        self._protocol = Protocol(self._records, self._completing, limits, max_uploads=max_uploads, algorithm=algorithm)
+        self._protocol = Protocol(self._records, self._completing, limits, algorithm)
         self._answers = Answers([origins] if isinstance(origins, str) else origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -43,6 +43,7 @@ class Completing:
         with suppress(AlreadyExists):
             # CANCEL: the next request finds the ingest and commits it, or finds the blob.
             await writer.commit(size=upload.offset)
+        self._records.unfinished.end(record.ref)
         return await self.notify(await self._records.refresh(record))
 
     async def notify(self, record: Record) -> dict[str, str]:

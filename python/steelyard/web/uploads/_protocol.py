@@ -34,14 +34,11 @@ class Protocol:
         records: Records,
         completing: Completing,
         limits: Limits,
-        *,
-        max_uploads: int | None,
         algorithm: Algorithm | None,
     ) -> None:
         self._records = records
         self._completing = completing
         self._limits = limits
-        self._max_uploads = max_uploads
         self._algorithm = algorithm
         self._next_sweep = 0.0
 
@@ -85,27 +82,39 @@ class Protocol:
         if has_body:
             _check_body(request, 0, length)
         checksum = Checksum.of(request.headers) if has_body else None
-        await self._make_room()
-        record = await self._records.create(length, metadata)
+        ref = await self._entered()
+        try:
+            record = await self._records.create(ref, length, metadata)
+            fields = await self._begin(request, record, checksum, has_body=has_body)
+        finally:
+            self._records.unfinished.begun(ref)
+        return 201, fields | {"Location": request.location(record.id)}
+
+    async def _begin(
+        self, request: Request, record: Record, checksum: Checksum | None, *, has_body: bool
+    ) -> dict[str, str]:
+        """Create the ingest of a new upload, with the bytes that the request has. Return the fields of the answer."""
         try:
             async with upload_writer(self._records, record, self._algorithm) as writer:
+                self._records.unfinished.begun(record.ref)
                 if has_body:
                     await self._receive(request, writer, checksum)
-                fields = await self._end(request, writer)
+                return await self._end(request, writer)
         except (Refusal, SteelyardError):
             # No client knows its URL.
             with suppress(SteelyardError):
                 await self._records.remove(record)
             raise
-        return 201, fields | {"Location": request.location(record.id)}
 
-    async def _make_room(self) -> None:
-        """Discard expired uploads now and then, and refuse a new one if there are too many."""
+    async def _entered(self) -> str:
+        """Return the ref of a new upload, unless there are too many. Expired uploads are discarded now and then."""
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + _SWEEP_SECONDS
             await self._records.discard_expired()
-        if self._max_uploads is not None and len(await self._records.refs()) >= self._max_uploads:
+        ref = self._records.new_ref()
+        if not await self._records.unfinished.enter(ref):
             raise Refusal(503, "there are too many unfinished uploads", retry_after="60")
+        return ref
 
     def _check_length(self, length: int | None) -> None:
         most = self._limits.max_size

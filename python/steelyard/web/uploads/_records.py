@@ -32,6 +32,7 @@ from steelyard.errors import NotFound, Unavailable
 from steelyard.model import Descriptor, Info, Labels, Lease
 from steelyard.web.uploads._fields import parse_metadata
 from steelyard.web.uploads._refusal import Refusal
+from steelyard.web.uploads._unfinished import Unfinished
 
 __all__ = ("METADATA_BYTES", "Record", "Records", "Upload")
 
@@ -143,26 +144,34 @@ class Records:
         prefix: the first part of refs and IDs of leases.
         expires: how long an upload may take.
         keep: how long the record of a complete upload stays at least.
+        most: the most unfinished uploads, or None.
+
+    Attributes:
+        store: the store.
+        unfinished: counts the unfinished uploads.
     """
 
-    def __init__(self, store: Store, prefix: str, expires: timedelta, keep: timedelta) -> None:
+    def __init__(self, store: Store, prefix: str, expires: timedelta, keep: timedelta, most: int | None) -> None:
         self.store = store
+        self.unfinished = Unfinished(self.refs, most)
         self._leases = store.leases
         self._prefix = prefix
         self._expires = expires
         self._keep = keep
 
-    async def create(self, length: int | None, metadata: str) -> Record:
+    def new_ref(self) -> str:
+        """Return the ref of a new upload."""
+        return f"{self._prefix}/{secrets.token_urlsafe(16)}"
+
+    async def create(self, ref: str, length: int | None, metadata: str) -> Record:
         """Create the lease of a new upload, durably."""
-        upload = secrets.token_urlsafe(16)
         labels = {_LABEL: self._prefix, _EXPIRES: (datetime.now(UTC) + self._expires).isoformat()}
         if length is not None:
             labels[_LENGTH] = str(length)
         if metadata:
             labels[_METADATA] = metadata
-        ref = f"{self._prefix}/{upload}"
         lease = await self._leases.create(ref, expires=self._expires + self._keep, labels=labels)
-        return Record(id=upload, ref=ref, lease=lease, length=length)
+        return Record(id=ref.rpartition("/")[2], ref=ref, lease=lease, length=length)
 
     async def load(self, upload: str) -> Record:
         """Return an upload.
@@ -232,6 +241,7 @@ class Records:
         """
         with suppress(NotFound):
             await self.store.abort(record.ref)
+        self.unfinished.end(record.ref)
         await self._leases.delete(record.ref)
 
     async def all(self) -> list[Record]:
@@ -261,6 +271,7 @@ class Records:
             await self.store.abort(ref)
         except (Unavailable, NotFound):
             return False
+        self.unfinished.end(ref)
         with suppress(NotFound):
             await self._leases.delete(ref)
         return True
