@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,10 @@ import pytest
 from cli.fork_server import ForkServer
 from cli.runner import Shell, end, sha256
 
-from .server import Server, content, ranged, stalled, status, whole
+from .server import Reply, Request, Server, content, ranged, stalled, status, whole
 
 LARGE = content(12 << 20)
+HUGE = content(72 << 20)
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +135,8 @@ def test_a_coding_and_a_wrong_digest_are_mismatches(server: Server, shell: Shell
         ["http://h/", "http://i/", "--name", "a"],
         ["http://h/", "--expected", "nonsense"],
         ["http://h/", "--sums", "a", "--expected", sha256(b"")],
+        ["http://h/", "--ranges", "0"],
+        ["http://h/", "--ranges", "many"],
     ],
 )
 def test_a_wrong_command_line_makes_no_store(shell: Shell, words: list[str]) -> None:
@@ -151,6 +155,28 @@ def test_a_ref_serves_urls_that_differ(server: Server, shell: Shell) -> None:
 
     shell.run("fetch", server.url("/file?at=2"), "--ref", "mine")
     assert found["offset"] == server.requests[1].offset > 0
+
+
+def test_the_number_of_ranges_of_a_large_file(server: Server, shell: Shell) -> None:
+    good = ranged(HUGE, Accept_Ranges="bytes")
+    url = server.plan("/file", good)
+    assert [sha256(HUGE)] == shell.run("fetch", url, "-q", "--ranges", "1").lines
+    assert [None] == [request.end for request in server.requests]
+
+    together = threading.Barrier(8)
+
+    def wait(request: Request) -> Reply:
+        if request.end is not None and request.offset < 64 << 20:
+            together.wait(60)  # all eight of them are requested before one is answered
+        return good(request)
+
+    server.plan("/file", wait)
+    shell.run("rm", sha256(HUGE))
+    assert [sha256(HUGE)] == shell.run("fetch", url, "-q", "--ranges", "8").lines
+    assert not together.broken
+    assert list(range(0, 72 << 20, 8 << 20)) == sorted(
+        request.offset for request in server.requests if request.end is not None
+    )
 
 
 def test_only_a_fetch_loads_the_client(shell: Shell) -> None:

@@ -27,6 +27,8 @@ from steelyard.names import check_name
 __all__ = ("DownloadedRecord", "fetch")
 
 _SUMS_BYTES = 64 << 20
+_PER_HOST = 6
+"""The most connections to a host, or more of them for more ranges."""
 
 
 class DownloadedRecord(Record, frozen=True, tag="downloaded"):
@@ -45,6 +47,7 @@ async def fetch(
     expected: str | None = None,
     name: str | None = None,
     ref: str | None = None,
+    ranges: int = 4,
     label: Annotated[list[str] | None, Parameter(name="--label")] = None,
     context: Annotated[Context, Parameter(parse=False)],
 ) -> None:
@@ -59,6 +62,7 @@ async def fetch(
         expected: the digest that the only file must have; if it is already stored, nothing is downloaded.
         name: an image name, which then holds the only file.
         ref: the base of the ref of the only ingest, for URLs that differ each time.
+        ranges: the most ranges of a file of 64 MiB and more that are requested at once, by default 4; 1 for servers that allow one connection.
         label: KEY=VALUE, set on new blobs; may be repeated.
         context: the run.
     """
@@ -67,6 +71,8 @@ async def fetch(
             raise UsageError(f"{option}: expected one URL, found {len(urls)}", next_step="steelyard fetch --help")
     if sums is not None and expected is not None:
         raise UsageError("--sums and --expected: expected one of them", next_step="steelyard fetch --help")
+    if ranges < 1:
+        raise UsageError(f"--ranges: expected 1 or more, found {ranges}", next_step="steelyard fetch --help")
     labels = labels_of(label or ())
     digest = None if expected is None else Digest.parse(expected)
     items = [FetchItem(url=url, expected=digest, ref=ref, name=name) for url in _checked(urls)]
@@ -80,12 +86,19 @@ async def fetch(
     context.on_interrupt("whole files are stored; the rest continues where the server or a digest allows it")
     secret = any(shown_url(url) != url for url in urls)
     context.on_interrupt(f"resume with: {'the same command' if secret else context.same_command}")
-    async with (
-        context.open_store(create=True) as store,
-        aclosing(fetch_many(store, items, labels=labels or None, on_progress=meter.take, errors="yield")) as results,
-    ):
-        async for one in results:
-            await _report(context, one)
+    async with context.open_store(create=True) as store:
+        results = fetch_many(
+            store,
+            items,
+            per_host=max(_PER_HOST, ranges),
+            ranges=ranges,
+            labels=labels or None,
+            on_progress=meter.take,
+            errors="yield",
+        )
+        async with aclosing(results):
+            async for one in results:
+                await _report(context, one)
     counts = context.counts
     context.conclude(
         f"{counted(counts['files'], 'file')}, {amount(counts['bytes'])}: {counts['new']} new, {counts['existing']} already there"
