@@ -287,13 +287,13 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """The progress of a long operation; the argument of ``on_progress`` callbacks.
 
     Attributes:
-        phase: the current step.
+        phase: the current step; ``wait`` while another writer holds the ingest, reported once, after a second or two.
         name: the ref, digest or source.
         done: bytes done in this phase; blobs in phase ``mark`` of a collection.
         total: bytes to do in this phase, or None if unknown.
     """
 
-    phase: Literal["hash", "write", "commit", "read", "verify", "mark", "remove"]
+    phase: Literal["wait", "hash", "write", "commit", "read", "verify", "mark", "remove"]
     name: str
     done: int
     total: int | None

@@ -118,7 +118,7 @@ class PutOptions(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def report(
-        self, phase: Literal["hash", "write", "commit", "verify"], name: str, done: int, total: int | None
+        self, phase: Literal["wait", "hash", "write", "commit", "verify"], name: str, done: int, total: int | None
     ) -> None:
         """Report progress to the caller, if the caller asked for it."""
         if self.on_progress is not None:

@@ -157,6 +157,21 @@ def test_a_ref_serves_urls_that_differ(server: Server, shell: Shell) -> None:
     assert found["offset"] == server.requests[1].offset > 0
 
 
+def test_a_command_tells_that_it_waits_for_another_process(server: Server, shell: Shell) -> None:
+    good = ranged(LARGE)
+    url = server.plan("/file", stalled(good, 9 << 20), good)
+    first = shell.start("fetch", url)
+    until_written(shell)
+    second = shell.start("fetch", url)
+    assert second.stderr is not None
+    assert f"steelyard: {url}: another writer stores the same; waiting for it\n" == second.stderr.readline().decode()
+    end(first, signal.SIGKILL)
+    out, err = second.communicate(timeout=60)
+
+    assert f"{sha256(LARGE)}  {url}\n" == out.decode()
+    assert b"waiting" not in err
+
+
 def test_the_number_of_ranges_of_a_large_file(server: Server, shell: Shell) -> None:
     good = ranged(HUGE, Accept_Ranges="bytes")
     url = server.plan("/file", good)

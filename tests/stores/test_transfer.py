@@ -269,6 +269,33 @@ async def test_copy_stores_the_blob_under_the_same_name(algorithm: Algorithm) ->
     assert (len(DATA), len(DATA), "commit") == (seen[-1].done, seen[-1].total, seen[-1].phase)
 
 
+@pytest.mark.parametrize("kind", ["copy", "write_blob"])
+async def test_a_wait_for_another_writer_is_progress(kind: str) -> None:
+    source, target = MemoryStore(), MemoryStore()
+    await source.put(DATA)
+    holder = await target.writer("ref")
+    seen: list[Progress] = []
+
+    async def end() -> None:
+        await waits.wait()
+        await holder.aclose()
+
+    def take(report: Progress) -> None:
+        seen.append(report)
+        waits.set()
+
+    waits = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(end)
+        if kind == "copy":
+            await copy(source, DIGEST, target, ref="ref", on_progress=take)
+        else:
+            await write_blob(target, DATA, DIGEST, ref="ref", on_progress=take)
+
+    assert [("wait", 0)] == [(each.phase, each.done) for each in seen][:1]
+    assert 1 == sum(each.phase == "wait" for each in seen)
+
+
 async def test_copy_goes_on_where_an_earlier_one_stopped() -> None:
     source, target = MemoryStore(), MemoryStore()
     await source.put(DATA)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from steelyard.content import Store
     from steelyard.local import LocalStore
     from steelyard.local.blocking import BlockingStore, OpenOptions
+    from steelyard.model import OnProgress, Progress
     from steelyard.objects import ObjectStore
 else:
     calls = Module("steelyard._runtime.calls")
@@ -133,6 +134,17 @@ class Context:
         """Print a notice on standard error, unless --quiet is set."""
         if not self.quiet:
             self.say(text)
+
+    def telling(self, take: OnProgress | None) -> OnProgress:
+        """Return the callback for reports of the library that tells people about waiting for another process, too."""
+
+        def observe(report: Progress) -> None:
+            if report.phase == "wait":
+                self.note(f"{report.name}: another writer stores the same; waiting for it")
+            if take is not None:
+                take(report)
+
+        return observe
 
     def say(self, text: str) -> None:
         """Print a message on standard error, even with --quiet."""

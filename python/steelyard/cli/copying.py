@@ -88,7 +88,7 @@ class _Copying:
             if self._with_labels:
                 labels = Labels({**(await self.source.info(digest)).labels, **labels})
             report = self.context.display.follow(name)
-            done = await copy(self.source, digest, self.target, labels=labels, on_progress=report)
+            done = await copy(self.source, digest, self.target, labels=labels, on_progress=self.context.telling(report))
         except SteelyardError as error:
             self.context.fail(error, about=name)
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from importlib import import_module
 from pathlib import Path
@@ -66,13 +66,7 @@ async def fetch(
         label: KEY=VALUE, set on new blobs; may be repeated.
         context: the run.
     """
-    for option, value in (("--expected", expected), ("--name", name), ("--ref", ref)):
-        if value is not None and len(urls) > 1:
-            raise UsageError(f"{option}: expected one URL, found {len(urls)}", next_step="steelyard fetch --help")
-    if sums is not None and expected is not None:
-        raise UsageError("--sums and --expected: expected one of them", next_step="steelyard fetch --help")
-    if ranges < 1:
-        raise UsageError(f"--ranges: expected 1 or more, found {ranges}", next_step="steelyard fetch --help")
+    _check_options({"--expected": expected, "--name": name, "--ref": ref}, len(urls), sums=sums, ranges=ranges)
     labels = labels_of(label or ())
     digest = None if expected is None else Digest.parse(expected)
     items = [FetchItem(url=url, expected=digest, ref=ref, name=name) for url in _checked(urls)]
@@ -93,7 +87,7 @@ async def fetch(
             per_host=max(_PER_HOST, ranges),
             ranges=ranges,
             labels=labels or None,
-            on_progress=meter.take,
+            on_progress=context.telling(meter.take),
             errors="yield",
         )
         async with aclosing(results):
@@ -103,6 +97,20 @@ async def fetch(
     context.conclude(
         f"{counted(counts['files'], 'file')}, {amount(counts['bytes'])}: {counts['new']} new, {counts['existing']} already there"
     )
+
+
+def _check_options(of_one: Mapping[str, str | None], urls: int, *, sums: str | None, ranges: int) -> None:
+    """Refuse options that do not go together. Raises UsageError."""
+    message = ""
+    for option, value in of_one.items():
+        if value is not None and urls > 1:
+            message = f"{option}: expected one URL, found {urls}"
+    if sums is not None and of_one["--expected"] is not None:
+        message = "--sums and --expected: expected one of them"
+    if ranges < 1:
+        message = f"--ranges: expected 1 or more, found {ranges}"
+    if message:
+        raise UsageError(message, next_step="steelyard fetch --help")
 
 
 def _checked(urls: Sequence[str]) -> Sequence[str]:

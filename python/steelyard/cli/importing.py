@@ -97,7 +97,7 @@ async def import_(
             skip_missing=skip_missing,
             overwrite=overwrite,
             labels=labels_of(label) if label else None,
-            on_progress=meter.observe,
+            on_progress=context.telling(meter.observe),
         )
     await _report(context, found)
 

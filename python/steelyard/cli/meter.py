@@ -8,7 +8,7 @@ from steelyard.model import OnProgress, Progress
 __all__ = ("Meter",)
 
 _PHASES = {"hash": "hashing", "write": "storing", "commit": "committing", "read": "reading", "verify": "verifying"}
-_PHASES |= {"mark": "marking", "remove": "removing"}
+_PHASES |= {"wait": "waiting", "mark": "marking", "remove": "removing"}
 
 
 class Meter:

@@ -8,6 +8,7 @@ proof begins at its start with each attempt.
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import Literal
 from uuid import uuid4
 
@@ -180,6 +181,7 @@ class Transfer:
             size=self._total,
             expected=self._digest,
             algorithm=self._options.algorithm,
+            on_wait=partial(self._report, "wait", 0),
         )
         self._proof = proof
         return self._writer
@@ -391,5 +393,5 @@ class Transfer:
             with anyio.move_on_after(_ABORT_SECONDS, shield=True), suppress(SteelyardError):
                 await self._store.abort(writer.ref)
 
-    def _report(self, phase: Literal["write", "commit"], done: int) -> None:
+    def _report(self, phase: Literal["wait", "write", "commit"], done: int) -> None:
         self._options.report(phase, self._origin.shown, done, self._total)

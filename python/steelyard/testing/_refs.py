@@ -175,6 +175,27 @@ class RefsContract:
                     assert (4 if end in {"close", "refused commit"} else 0) == writer.offset
         await holder.aclose()
 
+    async def test_a_long_wait_is_told_once(self, store: Store) -> None:
+        told = anyio.Event()
+        count = 0
+
+        def tell() -> None:
+            nonlocal count
+            count += 1
+            told.set()
+
+        async def end() -> None:
+            await told.wait()
+            await holder.aclose()
+
+        holder = await store.writer("ref")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(end)
+            with anyio.fail_after(30):
+                await (await open_writer(store, "ref", on_wait=tell)).aclose()
+        await (await open_writer(store, "ref", on_wait=tell)).aclose()
+        assert 1 == count
+
     async def test_a_cancelled_wait_leaves_the_holder_and_the_queue_alone(self, store: Store) -> None:
         async with store.writer("ref") as holder:
             with anyio.move_on_after(0.02) as scope:

@@ -77,8 +77,11 @@ async def write_blob(
     name = f"write-{wanted.digest}" if ref is None else ref
     options = PutOptions.parse(size=wanted.size, expected=wanted.digest, labels=labels, on_progress=on_progress)
 
+    def wait() -> None:
+        options.report("wait", name, 0, wanted.size)
+
     def writer() -> Opening[Writer]:
-        return open_writer(store, name, size=wanted.size, expected=wanted.digest)
+        return open_writer(store, name, size=wanted.size, expected=wanted.digest, on_wait=wait)
 
     async with opened(source) as pieces:
         try:
@@ -124,8 +127,11 @@ async def copy(
     async with source.reader_at(blob) as reader:
         options = msgspec.structs.replace(options, size=reader.size)
 
+        def wait() -> None:
+            options.report("wait", str(wanted), 0, reader.size)
+
         def writer() -> Opening[Writer]:
-            return open_writer(target, name, size=reader.size, expected=wanted)
+            return open_writer(target, name, size=reader.size, expected=wanted, on_wait=wait)
 
         try:
             async with aclosing(BlobPieces(reader)) as pieces:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import anyio
 
 from steelyard._runtime.opening import opening
@@ -14,6 +16,7 @@ __all__ = ("open_writer",)
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
+_SILENT_SECONDS = 1.0
 
 
 @opening
@@ -24,12 +27,22 @@ async def open_writer(
     size: int | None = None,
     expected: Digest | str | None = None,
     algorithm: Algorithm | None = None,
+    on_wait: Callable[[], object] | None = None,
 ) -> Writer:
     """Start or resume the ingest `ref` like `Ingester.writer`, but wait while another writer holds it.
 
     Tasks that wait for a ref of the same store get it in the order of their calls, and wake when it is freed,
     each in its own event loop. A holder in another process cannot wake a task, so the call tries again after pauses of 50 ms
     to 1 s. There is no time limit: use a cancel scope.
+
+    Args:
+        ingester: the store.
+        ref: the name of the ingest.
+        size: the announced size.
+        expected: the announced digest.
+        algorithm: what `Writer.digest` computes.
+        on_wait: called once if another writer still holds the ref after a second or two, for example to tell people. Of several tasks
+            that wait for it, only the first one calls it.
 
     Raises:
         AlreadyExists: `expected` is already stored, perhaps by the earlier writer of the ref.
@@ -40,13 +53,16 @@ async def open_writer(
         Leaves the queue without an effect.
     """
     async with ref_queue(ingester).first(ref) as waiter:
-        pause = _FIRST_PAUSE
+        pause, late = _FIRST_PAUSE, anyio.current_time() + _SILENT_SECONDS
         while True:
             waiter.watch()
             try:
                 return await ingester.writer(ref, size=size, expected=expected, algorithm=algorithm)
             except Unavailable as held:
                 local = held.local
+            if on_wait is not None and anyio.current_time() >= late:
+                on_wait()
+                on_wait = None
             # A local holder may end without a notification: dropped instead of closed, or cancelled by asyncio in spite of the shield.
             with anyio.move_on_after(_LONGEST_PAUSE if local else pause):
                 await waiter.wait_released()

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 from anyio import CancelScope
@@ -138,8 +139,9 @@ class ImportBlobWriter:
 
     async def _wait(self, ref: str, item: Item) -> None:
         """Wait until the ref is free: another import of the same blob may hold it."""
+        wait = partial(self.ledger.wait, str(item.digest or item.entry), item.size)
         with suppress(AlreadyExists):
-            async with open_writer(self.store, ref, size=item.size, expected=item.digest):
+            async with open_writer(self.store, ref, size=item.size, expected=item.digest, on_wait=wait):
                 pass
 
     async def write_batch(self, items: Sequence[tuple[Item, bytes]]) -> list[PutResult]:
