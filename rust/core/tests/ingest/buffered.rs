@@ -244,3 +244,23 @@ fn checkpoints_are_made_after_the_call_with_the_hash_at_their_offset() {
         assert_eq!(hasher.digest(), ingest.digest().unwrap());
     }
 }
+
+#[test]
+fn bytes_that_are_written_outlive_the_process_although_no_more_come() {
+    let root = Root::new();
+    let store = root.open();
+    let data = bytes(5 << 20);
+    for algorithm in Algorithm::ALL {
+        let ingest = store.ingests().open(REF, None, None, Some(algorithm)).unwrap();
+        data.chunks(256 << 10).for_each(|piece| bring(&ingest, piece, false).unwrap());
+        await_written(&ingest);
+        // As a killed process forgets it.
+        drop(ingest);
+
+        let ingest = begin(&store);
+
+        assert!(ingest.offset() >= 4 << 20, "{algorithm:?}: {}", ingest.offset());
+        drop(ingest);
+        store.ingests().abort(REF).unwrap();
+    }
+}

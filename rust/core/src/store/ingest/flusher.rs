@@ -291,9 +291,12 @@ impl Flush<'_> {
 
     /// Give the ingest back; return the writer to be notified.
     fn unlock(self) -> Option<Notify> {
-        let Self { ingest, inner, segments, .. } = self;
+        let Self { ingest, mut inner, segments, .. } = self;
         // The memory first: a writer that is notified of room shall find it.
         drop(segments);
+        if ingest.write_buffer.is_short() {
+            inner.complete_note();
+        }
         drop(inner);
         ingest.leave_queue()
     }

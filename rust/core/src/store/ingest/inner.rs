@@ -145,6 +145,13 @@ impl Inner {
         self.backing().map(Backing::data)
     }
 
+    /// Complete the note of a tail that is on its way, if the ingest is open.
+    pub(super) fn complete_note(&mut self) {
+        if let (Phase::Open, Some(Backing::Named(named))) = (&self.phase, &mut self.backing) {
+            named.notes.complete();
+        }
+    }
+
     pub(super) fn is_named(&self) -> bool {
         matches!(self.backing, Some(Backing::Named(_)))
     }

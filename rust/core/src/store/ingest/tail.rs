@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::control::{Control, Place};
 use crate::format::names::{PRIVATE_MODE, TAIL};
 use crate::format::state::{BLOCK, Layout, Slot, Tail};
-use crate::hash::Hasher;
+use crate::hash::{Hasher, SavedState};
 use crate::pipe::{PIECE, Pipeline, Saving};
 use crate::sys::found;
 use crate::sys::{Fd, FileId, Sys, read_full_at, write_all_at};
@@ -85,16 +85,25 @@ impl Notes {
         self.sys.unlink(self.dir.as_fd(), TAIL).ok();
     }
 
+    /// Write the note that is on its way, if there is one, and wait for the hash.
+    ///
+    /// For a moment at which no more bytes have come: the next `advance` may be late, or never be.
+    pub(super) fn complete(&mut self) {
+        if let Some(saving) = self.saving.take() {
+            self.note(saving.wait());
+        }
+    }
+
     /// Write the note that is on its way, if the hash has come so far.
     fn finish(&mut self) {
-        let saved = match self.saving.take().map(Saving::poll) {
-            None => return,
-            Some(Err(saving)) => {
-                self.saving = Some(saving);
-                return;
-            }
-            Some(Ok(saved)) => saved,
-        };
+        match self.saving.take().map(Saving::poll) {
+            None => {}
+            Some(Err(saving)) => self.saving = Some(saving),
+            Some(Ok(saved)) => self.note(saved),
+        }
+    }
+
+    fn note(&mut self, saved: Option<SavedState>) {
         let (Some(saved), Some(boot)) = (saved, &self.boot) else { return };
         let tail = Tail {
             boot: boot.clone(),

@@ -206,6 +206,11 @@ impl WriteBuffer {
         }
     }
 
+    /// Whether fewer bytes are here than a flusher would take.
+    pub(super) fn is_short(&self) -> bool {
+        !self.is_ready(&self.state())
+    }
+
     fn is_ready(&self, state: &State) -> bool {
         // Half of a small share: one half is written while the other fills.
         state.bytes >= FLUSH_UNIT.min(self.budget.share() / 2) || (state.bytes > 0 && state.waiting.is_some())
