@@ -152,3 +152,34 @@ def test_an_interrupted_checkout_goes_on_where_it_was(shell: Shell) -> None:
         assert path.is_dir() or path.read_bytes() == (top / path.relative_to(shell.home / "out")).read_bytes()
     shell.run("checkout", "sources", "out")
     assert "" == shell.run("diff", "src", "out").out
+
+
+def test_a_killed_checkout_that_deletes_has_harmed_nothing_and_can_be_repeated(shell: Shell) -> None:
+    top, out = shell.home / "src", shell.home / "out"
+    for number in range(10):
+        (top / str(number)).mkdir(parents=True)
+        for each in range(20):
+            (top / str(number) / str(each)).write_bytes(b"%d %d" % (number, each))
+    shell.run("put", "-r", "src", "--name", "sources")
+    shutil.copytree(top, out)
+    outside = shell.home / "outside"
+    outside.mkdir()
+    (outside / "kept").write_bytes(b"kept")
+    others = [out / str(number) / f"other {each}" for number in range(10) for each in range(200)]
+    for other in others:
+        other.write_bytes(b"other")
+    (out / "0" / "link").symlink_to(outside)
+    (out / "3" / "7").write_bytes(b"changed")
+
+    process = shell.start("checkout", "sources", "out", "--delete")
+    while others[0].exists():
+        assert process.poll() is None
+    code, _, _ = end(process, signal.SIGKILL)
+    if code:  # else it was faster
+        assert -signal.SIGKILL == code
+    for path in top.rglob("*"):
+        there = out / path.relative_to(top)
+        assert path.is_dir() or there.read_bytes() in {path.read_bytes(), b"changed"}
+    shell.run("checkout", "sources", "out", "--delete")
+    assert "" == shell.run("diff", "src", "out").out
+    assert ["kept"] == [path.name for path in outside.iterdir()]
