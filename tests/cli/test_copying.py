@@ -6,9 +6,9 @@ import hashlib
 
 import anyio
 import anyio.to_thread
-from cli.runner import Shell
 from support.make_archives import layout, one_image, tar
 
+from cli.runner import Shell
 from steelyard import LocalStore
 
 
