@@ -7,6 +7,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar, TypeVarTuple, fina
 from steelyard.model import Buffer
 
 __all__ = [
+    "CALL_SECONDS",
     "DOCUMENT_LIMIT",
     "MAX_FILTERS",
     "Batcher",
@@ -14,6 +15,7 @@ __all__ = [
     "Cancelled",
     "Collection",
     "Compressor",
+    "ContentServer",
     "Decompressor",
     "DirectoryWalk",
     "Events",
@@ -61,6 +63,7 @@ __all__ = [
 _ResultT = TypeVar("_ResultT")
 
 __version__: str
+CALL_SECONDS: list[float]
 MAX_FILTERS: int
 debug_build: bool
 sqlite_version: str
@@ -103,6 +106,11 @@ _ImageRow: TypeAlias = tuple[str, _TargetRow, int, int, dict[str, str]]
 _LeaseRow: TypeAlias = tuple[str, int, int | None, int | None, dict[str, str]]
 # ref, offset, total, expected, started (ns), updated (ns)
 _StatusRow: TypeAlias = tuple[str, int, int | None, str | None, int, int]
+
+# level, message, method, subject, code, and of a call that has ended its seconds, bytes in and bytes out
+_LogRow: TypeAlias = tuple[str, str, str, str, str, tuple[float, int, int] | None]
+# method, open calls, bytes in, bytes out, calls by code, calls by time, seconds, refused calls by limit
+_MethodRow: TypeAlias = tuple[str, int, int, int, list[tuple[str, int]], list[int], float, dict[str, int]]
 
 _Texts: TypeAlias = list[str]
 
@@ -170,6 +178,29 @@ class Process:
     @property
     def is_current(self) -> bool: ...
     def check(self, name: str, /) -> None: ...
+
+@final
+class ContentServer:
+    def __new__(
+        cls,
+        store: Store | object,
+        refuse: Callable[[Exception], tuple[int, str, bytes, str, str]],
+        listener: int,
+        /,
+        *,
+        read_bytes: int,
+        message_bytes: int,
+        calls: int,
+        idle: float,
+        leases: bool,
+    ) -> ContentServer: ...
+    def drain(self) -> None: ...
+    def finish(self, grace: float, /) -> None: ...
+    def log_all(self, all: bool, /) -> None: ...  # noqa: A002, FBT001
+    @property
+    def noted(self) -> Wait: ...
+    def take(self) -> tuple[list[_LogRow], list[str]] | None: ...
+    def metrics(self) -> tuple[list[_MethodRow], int]: ...
 
 @final
 class Store:

@@ -14,7 +14,7 @@ from anyio.from_thread import start_blocking_portal
 from foreign.programs import Ctr
 
 from steelyard import LocalStore, MemoryStore
-from steelyard.containerd.service import Server, _call, _interceptor
+from steelyard.containerd.service import Server
 
 from .clock import Clock
 from .proxied import VERSIONS, Proxied, programs_of, proxied
@@ -53,12 +53,9 @@ async def service(local_store: LocalStore, short_path: Path) -> AsyncIterator[Se
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Clock:
-    """Give the clock by which services of this process end idle calls."""
-    clock = Clock(caplog)
-    for module in (_call, _interceptor):
-        monkeypatch.setattr(module, "time", clock)
-    return clock
+def clock(caplog: pytest.LogCaptureFixture) -> Clock:
+    """Give a way to wait until services of this process end idle calls."""
+    return Clock(caplog)
 
 
 @pytest.fixture(params=["local", "memory-asyncio", "memory-trio"])

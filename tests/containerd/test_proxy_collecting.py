@@ -14,7 +14,6 @@ from foreign.programs import Ctr
 from grpc import StatusCode
 
 from steelyard.containerd._proto import content_pb2 as pb
-from steelyard.containerd.service._content import EXACT, SERVICE
 
 from .images import layer, make
 from .proxied import Proxied, offset_of, open_ingest
@@ -40,7 +39,7 @@ def test_a_delete_that_is_not_found_would_end_the_collection(system: Proxied, ct
     """Why the answer is OK: with NOT_FOUND, which our own client asks for, containerd gives up at the first."""
     made = make("docker.io/demo/stuck:1", *[layer(10) for _ in range(6)])
     ctr("images", "import", "--no-unpack", "-", stdin=made.archive)
-    with between(system, (EXACT, "yes")) as deleted:
+    with between(system, ("steelyard-exact", "yes")) as deleted:
         ctr("images", "rm", "--sync", made.name)
 
     # Each collection ends at its first; containerd may have begun another one by itself.
@@ -85,7 +84,7 @@ def between(system: Proxied, *headers: tuple[str, str]) -> Iterator[dict[str, St
             def forward(requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
                 metadata: tuple[tuple[str, str], ...] = ()
                 subject = None
-                if details.method == f"/{SERVICE}/Delete":
+                if details.method == "/containerd.services.content.v1.Content/Delete":
                     [request] = requests
                     subject = pb.DeleteContentRequest.FromString(request).digest
                     list(method(iter([request]), timeout=SECONDS))

@@ -212,10 +212,13 @@ def test_a_wrong_command_line_is_reported_and_exits_with_2(tmp_path: Path, words
     assert (2, True) == (done.returncode, message in done.stderr), done.stderr
 
 
-def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
-    (tmp_path / "grpc.py").write_text("raise ModuleNotFoundError(\"No module named 'grpc'\", name='grpc')\n")
+def test_without_the_package_for_metrics_it_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "prometheus_client.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'prometheus_client'\", name='prometheus_client')\n"
+    )
     path = os.pathsep.join([str(tmp_path), *sys.path])
-    done = command("--address", tmp_path / "s", "--store", tmp_path / "store", PYTHONPATH=path)
+    words = ["--address", tmp_path / "s", "--store", tmp_path / "store", "--metrics-address", "127.0.0.1:0"]
+    done = command(*words, PYTHONPATH=path)
 
     assert 2 == done.returncode
     assert "is not installed\n  next: pip install 'steelyard[cli,grpc]'\n" in done.stderr

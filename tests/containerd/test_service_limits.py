@@ -14,13 +14,10 @@ import grpc
 import pytest
 from anyio.from_thread import start_blocking_portal
 from grpc import StatusCode
-from hypothesis import given
-from hypothesis import strategies as st
 
 from steelyard import InvalidArgument, LocalStore, MemoryStore
 from steelyard.containerd._proto import content_pb2 as pb
-from steelyard.containerd.service import Server, _call
-from steelyard.containerd.service._messages import Malformed, parse_write, read_response
+from steelyard.containerd.service import Server
 
 from .clock import Clock
 from .wire import SECONDS, Talk, Wire, refused, wire
@@ -116,11 +113,9 @@ def refusing_writes(folder: Path, caplog: pytest.LogCaptureFixture) -> Iterator[
 
 
 def test_a_refused_write_ends_after_its_first_request_so_that_its_client_sees_the_error(
-    short_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    short_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_call, "REFUSED_SECONDS", float("inf"))
     with refusing_writes(short_path, caplog) as over:
-        time.sleep(0.2)
         active = over.call.is_active()
         with refused(StatusCode.UNAVAILABLE, "1 Write calls are open"):
             over.ask(ref="one more")
@@ -166,7 +161,7 @@ def test_a_silent_writer_gets_an_error_at_its_deadline_and_its_ingest_is_kept(sh
     with serving(short_path, idle_seconds=1) as content:
         talk = content.talk()
         talk.ask(pb.WRITE, ref="idle", data=b"kept")
-        clock.pass_until_idle(1.1)
+        clock.pass_until_idle()
         with refused(StatusCode.DEADLINE_EXCEEDED, "Write idle", "1 s"):
             next(talk.call)
 
@@ -180,7 +175,7 @@ def test_a_call_without_a_message_does_not_hold_a_thread_for_ever(short_path: Pa
     with serving(short_path, idle_seconds=0.2, calls=1) as content, silence() as requests:
         method: Any = content.channel.stream_stream(CONTENT + name)
         call = method(requests, timeout=SECONDS)
-        clock.pass_until_idle(0.3)
+        clock.pass_until_idle()
         with pytest.raises(grpc.RpcError):
             next(call)
 
@@ -198,20 +193,20 @@ def test_a_reader_that_takes_nothing_is_cut_off(short_path: Path, clock: Clock) 
     with serving(short_path, idle_seconds=0.2, calls=1) as content, wire_alone(content, short_path) as slow:
         call = slow.content.Read(pb.ReadContentRequest(digest=digest))
         assert MIB == len(next(call).data)
-        clock.pass_until_idle(0.3)
+        clock.pass_until_idle()
         until_answered(content)
         with pytest.raises(grpc.RpcError):
             list(call)
 
 
 def test_a_client_that_answers_in_time_is_not_idle(short_path: Path, clock: Clock) -> None:
-    with serving(short_path, idle_seconds=0.2) as content:
+    with serving(short_path, idle_seconds=3) as content:
         talk = content.talk()
         talk.ask(ref="a")
         for _ in range(4):
-            clock.pass_by(0.15)  # a client that thinks
+            clock.pass_by(1)  # a client that thinks
             talk.ask()
-        clock.pass_until_idle(0.25)
+        clock.pass_until_idle()
         with pytest.raises(grpc.RpcError):
             talk.ask()
 
@@ -229,43 +224,6 @@ def test_an_empty_message_is_a_message(content: Wire) -> None:
         call: Any = content.channel.stream_stream(CONTENT + name)
         with refused(StatusCode.INVALID_ARGUMENT):
             list(call(iter([b""]), timeout=SECONDS))
-
-
-requests = st.builds(
-    pb.WriteContentRequest,
-    action=st.sampled_from([pb.STAT, pb.WRITE, pb.COMMIT, 9]),
-    ref=st.text(max_size=20),
-    total=st.integers(-(2**63), 2**63 - 1),
-    offset=st.integers(-(2**63), 2**63 - 1),
-    expected=st.text(max_size=20),
-    data=st.sampled_from([b"", b"x", bytes(32 << 10), os.urandom(40_000)]),
-    labels=st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3),
-)
-
-
-@given(st.lists(requests, min_size=1, max_size=3), st.integers(0, 100_000), st.binary(max_size=20))
-def test_requests_are_parsed_as_protobuf_does(parts: list[pb.WriteContentRequest], cut: int, more: bytes) -> None:
-    """Several messages in a row are one, in which later fields count; a cut or a foreign field may come anywhere."""
-    whole = b"".join(part.SerializeToString() for part in parts)
-    for data in (whole, whole[:cut], whole + more, more + whole):
-        try:
-            expected = pb.WriteContentRequest.FromString(data)
-        except Exception:  # noqa: BLE001 - whatever protobuf does not take
-            with pytest.raises(Malformed):
-                parse_write(data)
-            continue
-        request, octets = parse_write(data)
-
-        assert expected.data == bytes(octets)
-        request.data = expected.data
-        assert expected == request
-
-
-@given(st.integers(0, 2**63 - 1), st.binary(max_size=300))
-def test_responses_of_a_read_are_messages(offset: int, data: bytes) -> None:
-    assert pb.ReadContentResponse(offset=offset, data=data) == pb.ReadContentResponse.FromString(
-        read_response(offset, data)
-    )
 
 
 @contextmanager

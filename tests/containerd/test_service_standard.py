@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import time
 import urllib.request
@@ -24,7 +23,7 @@ from steelyard import InvalidArgument, LocalStore, MemoryStore, StorageError, er
 from steelyard.containerd._proto import content_pb2 as pb
 from steelyard.containerd._proto import descriptor_pb2, images_pb2
 from steelyard.containerd.service import Server
-from steelyard.containerd.service._codes import CLASSES, STATUS_TEXT_LIMIT, SUFFIXES, Busy, Exhausted, refusal
+from steelyard.containerd.service._codes import CLASSES, STATUS_TEXT_LIMIT, SUFFIXES, Code, refusal
 
 from .wire import SECONDS, Wire, off_loop, refused, wire
 
@@ -253,10 +252,11 @@ def test_every_error_of_the_library_has_a_code_on_purpose() -> None:
         if kind is not errors.SteelyardError:
             assert any(issubclass(kind, known) for known in CLASSES), name
     assert set(CLASSES.values()) <= set(SUFFIXES)
-    assert set(SUFFIXES) == set(StatusCode) - {StatusCode.OK}
+    assert set(SUFFIXES) == set(Code) - {Code.OK}
+    assert {(code.name, code.value) for code in Code} == {(code.name, code.value[0]) for code in StatusCode}
     documented = (Path(__file__).parents[2] / "docs" / "containerd.md").read_text("utf-8")
     for kind, code in CLASSES.items():
-        if kind not in {TimeoutError, Busy, Exhausted}:
+        if kind is not TimeoutError:
             assert f"`{kind.__name__}`" in documented.partition(f"| {code.name} |")[2].splitlines()[0]
 
 
@@ -265,11 +265,11 @@ def test_errors_on_the_wire_say_what_happened_and_nothing_of_this_machine() -> N
     control = refusal(errors.DataCorrupt("/secret/path/state", expected="a", actual="b"))
     unknown = refusal(RuntimeError("/secret/path"))
 
-    assert (StatusCode.INTERNAL, "fdatasync: Input/output error: internal") == (storage.code, storage.message)
-    assert StatusCode.PERMISSION_DENIED is refusal(errors.StorageError(30, operation="open", path="/secret")).code
-    assert StatusCode.RESOURCE_EXHAUSTED is refusal(errors.StorageFull(28, operation="write", path="/secret")).code
-    assert (StatusCode.DATA_LOSS, "state: corrupt: expected a, found b: data loss") == (control.code, control.message)
-    assert StatusCode.INTERNAL is unknown.code
+    assert (Code.INTERNAL, "fdatasync: Input/output error: internal") == (storage.code, storage.message)
+    assert Code.PERMISSION_DENIED is refusal(errors.StorageError(30, operation="open", path="/secret")).code
+    assert Code.RESOURCE_EXHAUSTED is refusal(errors.StorageFull(28, operation="write", path="/secret")).code
+    assert (Code.DATA_LOSS, "state: corrupt: expected a, found b: data loss") == (control.code, control.message)
+    assert Code.INTERNAL is unknown.code
     for one in (storage, control, unknown):
         assert "secret" not in one.message + one.details.decode()
 
@@ -305,8 +305,7 @@ async def test_an_unforeseen_error_is_internal_for_the_client_and_complete_in_th
             await off_loop(client)
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert "a secret of this machine" in caplog.text
-    assert record.exc_info is not None
-    assert inspect.istraceback(record.exc_info[2])
+    assert "Traceback (most recent call last)" in record.getMessage()
 
 
 @pytest.mark.anyio

@@ -15,7 +15,7 @@ from grpc import StatusCode
 
 from steelyard.containerd._proto import content_pb2 as pb
 from steelyard.containerd._proto import content_pb2_grpc, images_pb2_grpc
-from steelyard.containerd.service._codes import SUFFIXES
+from steelyard.containerd.service._codes import SUFFIXES, Code
 
 T = TypeVar("T")
 Metadata = tuple[tuple[str, str], ...]
@@ -102,7 +102,7 @@ def refused(code: StatusCode, *words: str) -> Iterator[None]:
     error = caught.value
     assert isinstance(error, grpc.Call)
     assert code is error.code(), error
-    for word in (*words, SUFFIXES[code]):
+    for word in (*words, SUFFIXES[Code[code.name]]):
         assert word in (error.details() or ""), error
 
 

@@ -23,7 +23,7 @@ from steelyard.cli.settings import Settings
 from steelyard.containerd import RemoteStore
 from steelyard.containerd.service import Server
 from steelyard.containerd.service._codes import CLASSES
-from steelyard.containerd.service._metrics import Counting
+from steelyard.containerd.service._metrics import Collector
 from steelyard.errors import InvalidFilter
 from steelyard.events import EVENT_FIELDS
 from steelyard.images import Limits
@@ -233,7 +233,11 @@ def test_the_page_on_containerd_lists_the_metrics() -> None:
     rows = _rows(CONTAINERD, "### Metrics")
     kinds = {"counter": "_total", "gauge": "", "histogram": ""}
 
-    made = {f"{metric.name}{kinds[metric.type]}" for metric in Counting().registry.collect()}
+    class Silent:
+        def metrics(self) -> tuple[list[Any], int]:
+            return [], 0
+
+    made = {f"{metric.name}{kinds[metric.type]}" for metric in Collector(Silent()).collect()}  # type: ignore[arg-type]
     assert {name.strip("`") for name in rows} == made
 
 

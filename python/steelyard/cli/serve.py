@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import anyio
 
@@ -14,9 +13,6 @@ from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
 from steelyard.cli.parameters import Parameter
 from steelyard.cli.serve_log import log_to_stderr
-
-if TYPE_CHECKING:
-    from steelyard.containerd.service import Server
 
 _HELP = "steelyard serve containerd --help"
 
@@ -67,10 +63,13 @@ async def containerd(
     context.drain = (ending := anyio.Event()).set
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     log_to_stderr(log_format, log_level)
-    serving = _server()
+    from steelyard.containerd.service import Server  # noqa: PLC0415 - other commands do not need it
+
+    if metrics_address is not None:
+        _require_metrics()
     async with (
         context.open_store(create=True, change=True) as store,
-        serving(
+        Server(
             store,
             address,
             metrics_address=metrics_address,
@@ -106,29 +105,24 @@ def _quoted(text: str) -> str:
 
 
 def _absolute(address: str) -> Path:
-    _server()
-    from steelyard.containerd.service import parse_address  # noqa: PLC0415 - it needs an extra
+    from steelyard.containerd.service import parse_address  # noqa: PLC0415 - as above
 
     return parse_address(address)
 
 
-def _server() -> type[Server]:
-    """Return the server, which needs an optional extra.
+def _require_metrics() -> None:
+    """Refuse a page of metrics without the package that makes it.
 
     Raises:
-        UsageError: it is.
+        UsageError: it is not installed.
     """
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own log has another format
     try:
-        from steelyard.containerd.service import Server  # noqa: PLC0415 - it needs an extra
-    except ImportError as error:
-        if "steelyard[grpc]" not in str(error):
-            raise
+        import prometheus_client as _  # noqa: PLC0415 - slow to import, and an extra
+    except ModuleNotFoundError as error:
         raise UsageError(
-            "serve containerd: gRPC, or a package that goes with it, is not installed",
+            f"--metrics-address: the package {error.name} is not installed",
             next_step="pip install 'steelyard[cli,grpc]'",
         ) from error
-    return Server
 
 
 def _seconds(option: str, value: float) -> float:

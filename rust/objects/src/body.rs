@@ -22,7 +22,7 @@ use crate::error::{Error, Kind, Result};
 use crate::hashing::Hashing;
 use crate::operation::Outcome;
 use crate::request::Request;
-use crate::runtime::{Limits, SLOWEST};
+use crate::limits::{Limits, SLOWEST};
 
 /// Bytes that are received ahead of the reader.
 const AHEAD: usize = 4 << 20;

@@ -35,7 +35,7 @@ type EventRow = (
 );
 
 /// The same, as Python gives it.
-type GivenRow = (
+pub(crate) type GivenRow = (
     String,
     i64,
     Option<String>,
@@ -85,14 +85,9 @@ impl Events {
     /// Deliver an event.
     #[pyo3(signature = (event, /))]
     fn publish(&self, event: GivenRow) -> Result<()> {
-        let (kind, at_ns, digest, size, name, lease, previous, reason, labels, _) = event;
-        let kind = EventKind::ALL.into_iter().find(|each| each.name() == kind);
-        let kind = kind.ok_or_else(|| PyValueError::new_err("no such type of event"))?;
-        let reason = reason.and_then(|reason| Removal::ALL.into_iter().find(|each| each.name() == reason));
-        let (digest, previous) = (optional_digest(digest.as_deref())?, optional_digest(previous.as_deref())?);
-        let labels = Arc::new(labels);
-        let event = Event { kind, at_ns, digest, size, name, lease, previous, reason, labels };
-        if let Some(report) = self.0.begin(|| event) {
+        if let Item::Event(event) = item(event)?
+            && let Some(report) = self.0.begin(|| Arc::unwrap_or_clone(event))
+        {
             report.done();
         }
         Ok(())
@@ -173,6 +168,20 @@ impl Subscription {
             events::Subscription::end(core);
         }
     }
+}
+
+/// What Python gives.
+pub(crate) fn item(row: GivenRow) -> Result<Item> {
+    let (kind, at_ns, digest, size, name, lease, previous, reason, labels, missed) = row;
+    if missed > 0 {
+        return Ok(Item::Missed(missed));
+    }
+    let kind = EventKind::ALL.into_iter().find(|each| each.name() == kind);
+    let kind = kind.ok_or_else(|| PyValueError::new_err("no such type of event"))?;
+    let reason = reason.and_then(|reason| Removal::ALL.into_iter().find(|each| each.name() == reason));
+    let (digest, previous) = (optional_digest(digest.as_deref())?, optional_digest(previous.as_deref())?);
+    let labels = Arc::new(labels);
+    Ok(Item::Event(Arc::new(Event { kind, at_ns, digest, size, name, lease, previous, reason, labels })))
 }
 
 fn row(item: Item) -> EventRow {

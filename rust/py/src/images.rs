@@ -16,9 +16,9 @@ use crate::filter::Filter;
 use crate::handle::Handle;
 
 /// digest, size, media type, annotations
-type TargetRow = (String, Option<u64>, Option<String>, BTreeMap<String, String>);
+pub(crate) type TargetRow = (String, Option<u64>, Option<String>, BTreeMap<String, String>);
 /// name, target, created (ns), updated (ns), labels
-type ImageRow = (String, TargetRow, i64, i64, BTreeMap<String, String>);
+pub(crate) type ImageRow = (String, TargetRow, i64, i64, BTreeMap<String, String>);
 
 /// The image names of an open root.
 #[pyclass(frozen, module = "steelyard._native")]

@@ -15,7 +15,7 @@ use crate::filter::Filter;
 use crate::handle::Handle;
 
 /// ID, created (ns), expires (ns), process, labels
-type LeaseRow = (String, i64, Option<i64>, Option<u32>, BTreeMap<String, String>);
+pub(crate) type LeaseRow = (String, i64, Option<i64>, Option<u32>, BTreeMap<String, String>);
 
 /// The leases of an open root.
 #[pyclass(frozen, module = "steelyard._native")]

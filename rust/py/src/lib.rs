@@ -34,7 +34,9 @@ mod page;
 mod pool;
 mod process;
 mod protobuf;
+mod python_store;
 mod rows;
+mod server;
 mod store;
 mod stream;
 mod wait;
@@ -66,6 +68,7 @@ mod _native {
         // The Python class of a panic, for callers that distinguish it from other errors.
         module.add("PanicException", py.get_type::<pyo3::panic::PanicException>())?;
         module.add("debug_build", cfg!(debug_assertions))?;
+        module.add("CALL_SECONDS", steelyard_service::SECONDS.to_vec())?;
         module.add("sqlite_version", steelyard_core::volume::meta::sqlite_version())?;
         if cfg!(debug_assertions) && std::env::var_os("STEELYARD_ALLOW_DEBUG").is_none() {
             PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), super::DEBUG_WARNING, 1)?;
@@ -99,6 +102,7 @@ fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<pool::Pool>()?;
     module.add_class::<pool::Port>()?;
     module.add_class::<process::Process>()?;
+    module.add_class::<server::ContentServer>()?;
     module.add_class::<store::Store>()?;
     module.add_class::<stream::Stream>()?;
     module.add_class::<wait::Wait>()?;

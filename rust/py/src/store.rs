@@ -47,8 +47,15 @@ impl Store {
         Self { path, read_only, core: Handle::of_store(core), opened: Arc::default() }
     }
 
-    fn core(&self) -> CoreResult<Arc<store::Store>> {
+    pub(crate) fn core(&self) -> CoreResult<Arc<store::Store>> {
         self.core.get(|| format!("store {}", self.path.display()))
+    }
+}
+
+impl Store {
+    /// All that is open of it.
+    pub(crate) fn opened(&self) -> &Opened {
+        &self.opened
     }
 }
 

@@ -9,10 +9,11 @@ use steelyard_core::store::ingest::{Ingest, Notify};
 use steelyard_core::sys::ProcessBound;
 use steelyard_core::volume::events::Subscription;
 use steelyard_objects::Request;
+use steelyard_service::Server;
 
 use crate::errors::Failure;
 
-/// A wait for an ingest, for events or for a request to an object store. Submitted to a pool it takes no worker; called, it blocks.
+/// A wait for an ingest, for events, for a request to an object store, or for notes of a server. Submitted to a pool it takes no worker; called, it blocks.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Wait {
     on: ProcessBound<On>,
@@ -25,6 +26,7 @@ enum On {
     Ingest(Weak<Ingest>, Until),
     Events(Arc<Subscription>),
     Request(Arc<Request>),
+    Server(Arc<Server>),
 }
 
 /// The end of a wait for an ingest.
@@ -51,6 +53,11 @@ impl Wait {
         Self { on: ProcessBound::new(On::Request(request)), then: None }
     }
 
+    /// A wait until a server has something to tell.
+    pub(crate) fn for_server(server: Arc<Server>) -> Self {
+        Self { on: ProcessBound::new(On::Server(server)), then: None }
+    }
+
     pub(crate) fn then(self, function: Py<PyAny>) -> Self {
         Self { then: Some(function), ..self }
     }
@@ -70,6 +77,10 @@ impl Wait {
             }
             On::Request(request) => {
                 request.when_ready(notify);
+                return Ok(None);
+            }
+            On::Server(server) => {
+                server.when_noted(notify);
                 return Ok(None);
             }
         };

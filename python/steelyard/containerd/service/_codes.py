@@ -1,20 +1,23 @@
-"""Errors as they go over the wire: a gRPC code, and a message whose last words identify the error for containerd."""
+"""Errors of stores that are written in Python, as they go over the wire: a gRPC code, and a message whose last words identify the error for
+containerd. `rust/service/src/refusal.rs` does the same for a `LocalStore`.
+"""
 
 from __future__ import annotations
 
 import errno
 import inspect
 import os
+import traceback
+from enum import IntEnum
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
-from grpc import StatusCode
 
 from steelyard import errors
 from steelyard.digest import Digest
 
-__all__ = ("CLASSES", "DETAILS_KEY", "SUFFIXES", "Busy", "Exhausted", "Refusal", "refusal", "refuse")
+__all__ = ("CLASSES", "DETAILS_KEY", "SUFFIXES", "Code", "Refusal", "refusal", "refused")
 
 DETAILS_KEY = "steelyard-error-bin"
 """Trailing metadata of a refused call: the error's code and fields as JSON, from which our own client makes it again."""
@@ -23,67 +26,67 @@ STATUS_TEXT_LIMIT = 2048
 """The most bytes of a message on the wire. It travels in a header, and clients take 8 KiB of all headers together."""
 
 
-class Exhausted(errors.SteelyardError):
-    """A limit of the service is reached.
+class Code(IntEnum):
+    """gRPC's codes."""
 
-    Attributes:
-        limit: its name, for metrics.
-    """
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
 
-    code = "exhausted"
 
-    def __init__(self, message: str, *, limit: str) -> None:
-        super().__init__(message)
-        self.limit = limit
-
-
-class Busy(Exhausted):
-    """So many calls are open that this one has to come again: the code is one after which clients do."""
-
-    code = "busy"
-
-
-CLASSES: dict[type[BaseException], StatusCode] = {
-    errors.NotFound: StatusCode.NOT_FOUND,
-    errors.AlreadyExists: StatusCode.ALREADY_EXISTS,
-    errors.LeaseExists: StatusCode.ALREADY_EXISTS,
-    errors.Unavailable: StatusCode.UNAVAILABLE,
-    errors.CollectionBusy: StatusCode.UNAVAILABLE,
-    errors.ServerRefused: StatusCode.FAILED_PRECONDITION,
-    errors.Unreachable: StatusCode.UNAVAILABLE,
-    errors.LeaseEnded: StatusCode.NOT_FOUND,  # containerd's code for a call under a lease that there is not
-    errors.FailedPrecondition: StatusCode.FAILED_PRECONDITION,
-    errors.Aborted: StatusCode.ABORTED,
-    errors.InvalidArgument: StatusCode.INVALID_ARGUMENT,
-    errors.OutOfRange: StatusCode.OUT_OF_RANGE,
-    errors.DataCorrupt: StatusCode.DATA_LOSS,
-    errors.Unsupported: StatusCode.UNIMPLEMENTED,
-    Busy: StatusCode.UNAVAILABLE,
-    Exhausted: StatusCode.RESOURCE_EXHAUSTED,
-    errors.StorageFull: StatusCode.RESOURCE_EXHAUSTED,
-    errors.StorageError: StatusCode.INTERNAL,
-    errors.InvalidResponse: StatusCode.INTERNAL,
-    TimeoutError: StatusCode.DEADLINE_EXCEEDED,
+CLASSES: dict[type[BaseException], Code] = {
+    errors.NotFound: Code.NOT_FOUND,
+    errors.AlreadyExists: Code.ALREADY_EXISTS,
+    errors.LeaseExists: Code.ALREADY_EXISTS,
+    errors.Unavailable: Code.UNAVAILABLE,
+    errors.CollectionBusy: Code.UNAVAILABLE,
+    errors.ServerRefused: Code.FAILED_PRECONDITION,
+    errors.Unreachable: Code.UNAVAILABLE,
+    errors.LeaseEnded: Code.NOT_FOUND,  # containerd's code for a call under a lease that there is not
+    errors.FailedPrecondition: Code.FAILED_PRECONDITION,
+    errors.Aborted: Code.ABORTED,
+    errors.InvalidArgument: Code.INVALID_ARGUMENT,
+    errors.OutOfRange: Code.OUT_OF_RANGE,
+    errors.DataCorrupt: Code.DATA_LOSS,
+    errors.Unsupported: Code.UNIMPLEMENTED,
+    errors.StorageFull: Code.RESOURCE_EXHAUSTED,
+    errors.StorageError: Code.INTERNAL,
+    errors.InvalidResponse: Code.INTERNAL,
+    TimeoutError: Code.DEADLINE_EXCEEDED,
 }
 """The code of each class and of those below it; of anything else it is INTERNAL."""
 
-SUFFIXES: dict[StatusCode, str] = {
-    StatusCode.CANCELLED: "context canceled",
-    StatusCode.UNKNOWN: "unknown",
-    StatusCode.INVALID_ARGUMENT: "invalid argument",
-    StatusCode.DEADLINE_EXCEEDED: "context deadline exceeded",
-    StatusCode.NOT_FOUND: "not found",
-    StatusCode.ALREADY_EXISTS: "already exists",
-    StatusCode.PERMISSION_DENIED: "permission denied",
-    StatusCode.RESOURCE_EXHAUSTED: "resource exhausted",
-    StatusCode.FAILED_PRECONDITION: "failed precondition",
-    StatusCode.ABORTED: "aborted",
-    StatusCode.OUT_OF_RANGE: "out of range",
-    StatusCode.UNIMPLEMENTED: "not implemented",
-    StatusCode.INTERNAL: "internal",
-    StatusCode.UNAVAILABLE: "unavailable",
-    StatusCode.DATA_LOSS: "data loss",
-    StatusCode.UNAUTHENTICATED: "unauthenticated",
+SUFFIXES: dict[Code, str] = {
+    Code.CANCELLED: "context canceled",
+    Code.UNKNOWN: "unknown",
+    Code.INVALID_ARGUMENT: "invalid argument",
+    Code.DEADLINE_EXCEEDED: "context deadline exceeded",
+    Code.NOT_FOUND: "not found",
+    Code.ALREADY_EXISTS: "already exists",
+    Code.PERMISSION_DENIED: "permission denied",
+    Code.RESOURCE_EXHAUSTED: "resource exhausted",
+    Code.FAILED_PRECONDITION: "failed precondition",
+    Code.ABORTED: "aborted",
+    Code.OUT_OF_RANGE: "out of range",
+    Code.UNIMPLEMENTED: "not implemented",
+    Code.INTERNAL: "internal",
+    Code.UNAVAILABLE: "unavailable",
+    Code.DATA_LOSS: "data loss",
+    Code.UNAUTHENTICATED: "unauthenticated",
 }
 """The text that containerd appends to a message of each code, after a colon."""
 
@@ -97,14 +100,16 @@ class Refusal(msgspec.Struct, frozen=True):
         details: the error's code and fields as JSON; empty where there are none.
     """
 
-    code: StatusCode
+    code: Code
     message: str
     details: bytes = b""
 
-    @property
-    def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
-        """The trailing metadata."""
-        return ((DETAILS_KEY, self.details),) if self.details else ()
+
+def refused(error: Exception) -> tuple[int, str, bytes, str, str]:
+    """Return the row of an error for the native server: code, message, details, the text for the log, the code of the class."""
+    found = refusal(error)
+    log = str(error) if isinstance(error, errors.SteelyardError) else "".join(traceback.format_exception(error))
+    return found.code.value, found.message, found.details, log, getattr(error, "code", "")
 
 
 def refusal(error: BaseException) -> Refusal:
@@ -136,21 +141,16 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Digest) else value
 
 
-def refuse(code: StatusCode, message: str) -> Refusal:
-    """Return a refusal of the service itself."""
-    return _made(code, message, {})
-
-
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
-def _code(error: BaseException) -> StatusCode:
+def _code(error: BaseException) -> Code:
     if isinstance(error, OSError) and error.errno in _DENIED:
-        return StatusCode.PERMISSION_DENIED
-    return next((code for kind, code in CLASSES.items() if isinstance(error, kind)), StatusCode.INTERNAL)
+        return Code.PERMISSION_DENIED
+    return next((code for kind, code in CLASSES.items() if isinstance(error, kind)), Code.INTERNAL)
 
 
-def _made(code: StatusCode, text: str, fields: dict[str, Any]) -> Refusal:
+def _made(code: Code, text: str, fields: dict[str, Any]) -> Refusal:
     suffix = SUFFIXES[code]
     if text != suffix and not text.endswith(f": {suffix}"):
         text = f"{text}: {suffix}"

@@ -1,11 +1,15 @@
-"""The blocking form of a store that needs its event loop: each call of a server's thread runs as a task of that loop."""
+"""A store that needs its event loop, for the native server: each call of a server's thread runs as a task of that loop.
+
+The methods take and return the rows of native code: plain values, with digests as text and times in nanoseconds since the epoch. They
+are called by `rust/py/src/python_store.rs`. A method blocks its thread, but for `end`, which has an object closed soon.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
@@ -16,19 +20,27 @@ from anyio.abc import TaskGroup
 from steelyard._runtime.backend import EventLoop
 from steelyard._runtime.iteration import next_item
 from steelyard.content import ReaderAt, Store, Writer
-from steelyard.digest import Digest
+from steelyard.digest import Algorithm, Digest
 from steelyard.events import Event, Events
-from steelyard.leases import Leases
-from steelyard.local.blocking import BlockingIngest, BlockingStore
-from steelyard.model import Buffer, Descriptor, Image, Info, Labels, Lease, LeaseResources, Status
-from steelyard.names import ImageNames
-from steelyard.options import IngestOptions
+from steelyard.model import Descriptor, Image, Info, Labels, Lease, Status
 
-__all__ = ("AnyIngest", "AnyStore", "LoopCalls", "LoopStore")
+__all__ = ("LoopCalls", "LoopStore")
 
 ResultT = TypeVar("ResultT")
 
 PAGE = 100
+"""Blobs of a listing in one step."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+InfoRow = tuple[str, int, int, int, dict[str, str]]
+StatusRow = tuple[str, int, int | None, str | None, int, int]
+TargetRow = tuple[str, int | None, str | None, dict[str, str]]
+ImageRow = tuple[str, TargetRow, int, int, dict[str, str]]
+LeaseRow = tuple[str, int, int | None, int | None, dict[str, str]]
+EventRow = tuple[
+    str, int, str | None, int | None, str | None, str | None, str | None, str | None, dict[str, str], int
+]
 
 
 class LoopCalls:
@@ -53,10 +65,18 @@ class LoopCalls:
         """
         result: Future[ResultT] = Future()
         try:
-            self._loop.call(self._loop.start_task, partial(self._start, function, result))
+            self._begin(function, result)
             return result.result()
         finally:
             del result  # an error's traceback holds this frame, and the future holds the error
+
+    def post(self, function: Callable[[], Awaitable[object]]) -> None:
+        """Run a function in the event loop soon, and pass over its result."""
+        with suppress(RuntimeError):  # the loop is gone, and everything with it
+            self._begin(function, Future())
+
+    def _begin(self, function: Callable[[], Awaitable[ResultT]], result: Future[ResultT]) -> None:
+        self._loop.call(self._loop.start_task, partial(self._start, function, result))
 
     async def _start(self, function: Callable[[], Awaitable[ResultT]], result: Future[ResultT]) -> None:
         # In a task, because anyio starts a task only from another one.
@@ -88,76 +108,133 @@ class LoopCalls:
 
 
 class LoopStore:
-    """A store with the calls of `steelyard.local.blocking.BlockingStore` that the services make."""
+    """A store, as the native server calls it."""
 
     def __init__(self, store: Store, loop: LoopCalls) -> None:
         self._store = store
         self._loop = loop
 
-    @property
-    def images(self) -> _Names:
-        return _Names(self._store.images, self._loop)
+    # Blobs
 
-    @property
-    def leases(self) -> _Leases:
-        return _Leases(self._store, self._loop)
+    def info(self, digest: str) -> InfoRow:
+        return _info(self._loop.run(lambda: self._store.info(digest)))
 
-    def with_lease(self, lease: str) -> LoopStore:
-        async def leased() -> Store:
-            return self._store.with_lease(lease)
+    def update(self, digest: str, labels: dict[str, str], paths: Sequence[str]) -> InfoRow:
+        given = Info(digest=Digest.parse(digest), size=0, created_at=_EPOCH, updated_at=_EPOCH, labels=Labels(labels))
+        return _info(self._loop.run(lambda: self._store.update(given, *paths)))
 
-        return LoopStore(self._loop.run(leased), self._loop)
+    def walk(self, filters: Sequence[str]) -> _Walk:
+        return _Walk(self._store, filters, self._loop)
 
-    def info(self, digest: Digest) -> Info:
-        return self._loop.run(lambda: self._store.info(digest))
+    def delete(self, lease: str | None, digest: str) -> None:
+        async def delete() -> None:
+            await self._under(lease).delete(digest)
 
-    def update(self, info: Info, *fieldpaths: str) -> Info:
-        return self._loop.run(lambda: self._store.update(info, *fieldpaths))
+        self._loop.run(delete)
 
-    def pages(self, *filters: str) -> Iterator[list[Info]]:
-        walk = self._store.walk(*filters)
+    def blob(self, digest: str) -> tuple[_Blob, int]:
+        async def opened() -> ReaderAt:
+            return await self._store.reader_at(digest)
 
-        async def page() -> list[Info]:
-            found: list[Info] = []
-            with suppress(StopAsyncIteration):
-                while len(found) < PAGE:
-                    found.append(await next_item(walk))
-            return found
+        reader = self._loop.run(opened)
+        return _Blob(reader, self._loop), reader.size
 
-        try:
-            while infos := self._loop.run(page):
-                yield infos
-        finally:
-            self._loop.run(walk.aclose)
+    def ingest(
+        self, lease: str | None, ref: str, total: int | None, expected: str | None, algorithm: str | None
+    ) -> _Ingest:
+        chosen = None if algorithm is None else Algorithm(algorithm)
 
-    def delete(self, digest: Digest) -> None:
-        self._loop.run(lambda: self._store.delete(digest))
+        async def opened() -> Writer:
+            return await self._under(lease).writer(ref, size=total, expected=expected, algorithm=chosen)
 
-    def events(self, *filters: str) -> _Events:
-        async def begin() -> Events:
-            return await self._store.events(*filters).__aenter__()
+        return _Ingest(self._loop.run(opened), self._loop)
 
-        return _Events(self._loop.run(begin), self._loop)
+    def status(self, ref: str) -> StatusRow:
+        return _status(self._loop.run(lambda: self._store.status(ref)))
 
-    def blob(self, digest: Digest) -> _Blob:
-        return _Blob(self._loop.run(lambda: self._store.reader_at(digest)), self._loop)
+    def statuses(self, filters: Sequence[str]) -> list[StatusRow]:
+        return [_status(status) for status in self._loop.run(lambda: self._store.list_statuses(*filters))]
 
-    def ingest(self, options: IngestOptions) -> _Ingest:
-        writer = self._loop.run(
-            lambda: self._store.writer(
-                options.ref, size=options.size, expected=options.expected, algorithm=options.algorithm
-            )
+    def abort(self, lease: str | None, ref: str) -> None:
+        async def abort() -> None:
+            await self._under(lease).abort(ref)
+
+        self._loop.run(abort)
+
+    def _under(self, lease: str | None) -> Store:
+        return self._store if lease is None else self._store.with_lease(lease)
+
+    # Image names
+
+    def image(self, name: str) -> ImageRow:
+        return _image(self._loop.run(lambda: self._store.images.get(name)))
+
+    def images(self, filters: Sequence[str]) -> list[ImageRow]:
+        return [_image(image) for image in self._loop.run(lambda: self._store.images.list(*filters))]
+
+    def create_image(self, name: str, target: TargetRow, labels: dict[str, str]) -> ImageRow:
+        made = _descriptor(target)
+        return _image(self._loop.run(lambda: self._store.images.create(name, made, labels=labels)))
+
+    def update_image(
+        self, name: str, target: TargetRow, labels: dict[str, str], paths: Sequence[str], expected: str | None
+    ) -> ImageRow:
+        given = Image(
+            name=name, target=_descriptor(target), created_at=_EPOCH, updated_at=_EPOCH, labels=Labels(labels)
         )
-        return _Ingest(writer, self._loop)
+        return _image(self._loop.run(lambda: self._store.images.update(given, *paths, expected=expected)))
 
-    def status(self, ref: str) -> Status:
-        return self._loop.run(lambda: self._store.status(ref))
+    def delete_image(self, name: str, expected: str | None) -> None:
+        self._loop.run(lambda: self._store.images.delete(name, expected=expected))
 
-    def statuses(self, *filters: str) -> list[Status]:
-        return self._loop.run(lambda: self._store.list_statuses(*filters))
+    # Leases. The property raises, in the event loop, where a store has none.
 
-    def abort(self, ref: str) -> None:
-        self._loop.run(lambda: self._store.abort(ref))
+    def create_lease(self, lease: str | None, labels: dict[str, str], expires: int) -> LeaseRow:
+        time = timedelta(microseconds=expires)
+        return _lease(self._loop.run(lambda: self._store.leases.create(lease, expires=time, labels=labels)))
+
+    def leases(self, filters: Sequence[str]) -> list[LeaseRow]:
+        return [_lease(lease) for lease in self._loop.run(lambda: self._store.leases.list(*filters))]
+
+    def add_to_lease(self, lease: str, digests: Iterable[str], refs: Iterable[str]) -> None:
+        self._loop.run(lambda: self._store.leases.add(lease, digests=digests, refs=refs))
+
+    def remove_from_lease(self, lease: str, digests: Iterable[str], refs: Iterable[str]) -> None:
+        self._loop.run(lambda: self._store.leases.remove(lease, digests=digests, refs=refs))
+
+    def lease_resources(self, lease: str) -> tuple[list[str], list[str]]:
+        found = self._loop.run(lambda: self._store.leases.resources(lease))
+        return [str(digest) for digest in found.blobs], list(found.refs)
+
+    def delete_lease(self, lease: str) -> None:
+        self._loop.run(lambda: self._store.leases.delete(lease))
+
+    # Events
+
+    def events(self, types: Sequence[str]) -> _Events:
+        async def begun() -> Events:
+            return await self._store.events(*types).__aenter__()
+
+        return _Events(self._loop.run(begun), self._loop)
+
+
+class _Walk:
+    def __init__(self, store: Store, filters: Sequence[str], loop: LoopCalls) -> None:
+        self._walk = store.walk(*filters)
+        self._loop = loop
+
+    def next(self) -> list[InfoRow]:
+        return self._loop.run(self._page)
+
+    async def _page(self) -> list[InfoRow]:
+        found: list[InfoRow] = []
+        with suppress(StopAsyncIteration):
+            while len(found) < PAGE:
+                found.append(_info(await next_item(self._walk)))
+        return found
+
+    def end(self) -> None:
+        self._loop.post(self._walk.aclose)
 
 
 class _Blob:
@@ -165,15 +242,11 @@ class _Blob:
         self._reader = reader
         self._loop = loop
 
-    @property
-    def size(self) -> int:
-        return self._reader.size
-
     def read_at(self, offset: int, size: int) -> bytes:
         return self._loop.run(lambda: self._reader.read_at(offset, size))
 
-    def close(self) -> None:
-        self._loop.run(self._reader.aclose)
+    def end(self) -> None:
+        self._loop.post(self._reader.aclose)
 
 
 class _Ingest:
@@ -181,26 +254,22 @@ class _Ingest:
         self._writer = writer
         self._loop = loop
 
-    @property
-    def offset(self) -> int:
-        return self._writer.offset
+    def status(self) -> StatusRow:
+        return _status(self._loop.run(self._writer.status))
 
-    def write(self, data: Buffer) -> None:
+    def digest(self) -> str:
+        return str(self._loop.run(self._writer.digest))
+
+    def write(self, data: bytes) -> None:
         # CANCEL: when it took too long the ingest holds a part of the data, and its offset says how much.
         self._loop.run(lambda: self._writer.write(data))
-
-    def digest(self) -> Digest:
-        return self._loop.run(self._writer.digest)
-
-    def status(self) -> Status:
-        return self._loop.run(self._writer.status)
 
     def truncate(self, size: int) -> None:
         self._loop.run(lambda: self._writer.truncate(size))
 
-    def commit(self, size: int | None, expected: Digest | None, labels: Labels | None) -> Info:
+    def commit(self, size: int | None, expected: str | None, labels: dict[str, str] | None) -> InfoRow:
         # CANCEL: as `Writer.commit` has it: nothing is left half-way.
-        return self._loop.run(lambda: self._writer.commit(size=size, expected=expected, labels=labels))
+        return _info(self._loop.run(lambda: self._writer.commit(size=size, expected=expected, labels=labels)))
 
     def close(self) -> None:
         self._loop.run(self._writer.aclose)
@@ -211,69 +280,53 @@ class _Events:
         self._events = events
         self._loop = loop
 
-    def wait(self, seconds: float) -> list[Event] | None:
-        async def wait() -> list[Event] | None:
+    def wait(self, seconds: float) -> list[EventRow] | None:
+        async def wait() -> list[EventRow] | None:
             try:
                 with anyio.move_on_after(seconds):
-                    return [await next_item(self._events)]
+                    return [_event(await next_item(self._events))]
             except StopAsyncIteration:
                 return None
             return []
 
         return self._loop.run(wait)
 
-    def close(self) -> None:
-        self._loop.run(self._events.aclose)
+    def end(self) -> None:
+        self._loop.post(self._events.aclose)
 
 
-class _Names:
-    def __init__(self, names: ImageNames, loop: LoopCalls) -> None:
-        self._names = names
-        self._loop = loop
-
-    def get(self, name: str) -> Image:
-        return self._loop.run(lambda: self._names.get(name))
-
-    def list(self, *filters: str) -> list[Image]:
-        return self._loop.run(lambda: self._names.list(*filters))
-
-    def create(self, name: str, target: Descriptor, *, labels: Labels) -> Image:
-        return self._loop.run(lambda: self._names.create(name, target, labels=labels))
-
-    def update(self, image: Image, *fieldpaths: str, expected: Digest | None = None) -> Image:
-        return self._loop.run(lambda: self._names.update(image, *fieldpaths, expected=expected))
-
-    def delete(self, name: str, *, expected: Digest | None = None) -> None:
-        self._loop.run(lambda: self._names.delete(name, expected=expected))
+def _ns(time: datetime) -> int:
+    since = time - _EPOCH
+    return (since.days * 86400 + since.seconds) * 10**9 + since.microseconds * 1000
 
 
-class _Leases:
-    def __init__(self, store: Store, loop: LoopCalls) -> None:
-        self._store = store
-        self._loop = loop
-
-    @property
-    def _leases(self) -> Leases:
-        return self._store.leases  # in the event loop: a store without leases raises
-
-    def create(self, lease: str | None, *, expires: timedelta, labels: dict[str, str]) -> Lease:
-        return self._loop.run(lambda: self._leases.create(lease, expires=expires, labels=labels))
-
-    def list(self, *filters: str) -> list[Lease]:
-        return self._loop.run(lambda: self._leases.list(*filters))
-
-    def add(self, lease: str, *, digests: Iterable[Digest], refs: Iterable[str]) -> None:
-        self._loop.run(lambda: self._leases.add(lease, digests=digests, refs=refs))
-
-    def remove(self, lease: str, *, digests: Iterable[Digest], refs: Iterable[str]) -> None:
-        self._loop.run(lambda: self._leases.remove(lease, digests=digests, refs=refs))
-
-    def resources(self, lease: str) -> LeaseResources:
-        return self._loop.run(lambda: self._leases.resources(lease))
-
-    def delete(self, lease: str) -> None:
-        self._loop.run(lambda: self._leases.delete(lease))
+def _info(info: Info) -> InfoRow:
+    return str(info.digest), info.size, _ns(info.created_at), _ns(info.updated_at), dict(info.labels)
 
 
-AnyStore = BlockingStore | LoopStore
-AnyIngest = BlockingIngest | _Ingest
+def _status(status: Status) -> StatusRow:
+    expected = None if status.expected is None else str(status.expected)
+    return status.ref, status.offset, status.total, expected, _ns(status.started_at), _ns(status.updated_at)
+
+
+def _descriptor(row: TargetRow) -> Descriptor:
+    digest, size, media_type, annotations = row
+    return Descriptor(digest=Digest.parse(digest), size=size, media_type=media_type, annotations=Labels(annotations))
+
+
+def _image(image: Image) -> ImageRow:
+    target = image.target
+    row = (str(target.digest), target.size, target.media_type, dict(target.annotations))
+    return image.name, row, _ns(image.created_at), _ns(image.updated_at), dict(image.labels)
+
+
+def _lease(lease: Lease) -> LeaseRow:
+    expires = None if lease.expires_at is None else _ns(lease.expires_at)
+    return lease.id, _ns(lease.created_at), expires, lease.process, dict(lease.labels)
+
+
+def _event(event: Event) -> EventRow:
+    digest, previous = (None if each is None else str(each) for each in (event.digest, event.previous))
+    labels = dict(event.labels)
+    place = _ns(event.at)
+    return event.type, place, digest, event.size, event.name, event.lease, previous, event.reason, labels, event.missed

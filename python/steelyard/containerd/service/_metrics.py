@@ -5,92 +5,77 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from collections.abc import Iterable, Iterator
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+from steelyard._native import CALL_SECONDS, ContentServer
 from steelyard._runtime.threads import start
 from steelyard.errors import InvalidArgument, StorageError
 
-__all__ = ("Counting", "Meters", "Page", "parse_metrics_address")
+__all__ = ("METRICS", "Collector", "Page", "parse_metrics_address")
 
 logger = logging.getLogger("steelyard.containerd")
 
-_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
 _TIMEOUT_SECONDS = 5
 _POLL_SECONDS = 0.1
 
-
-class Meters:
-    """Counts nothing, for a server without metrics."""
-
-    def begin(self, method: str) -> None:
-        """A call has begun."""
-
-    def end(self, method: str, code: str, seconds: float) -> None:
-        """A call has ended."""
-
-    def refused(self, method: str, limit: str) -> None:
-        """A call was refused, because of a limit."""
-
-    def received(self, method: str, size: int) -> None:
-        """A request of so many bytes has come."""
-
-    def sent(self, method: str, size: int) -> None:
-        """A response of so many bytes was sent."""
-
-    def ingests(self, change: int) -> None:
-        """An ingest was opened or closed."""
+METRICS = {
+    "calls": "Calls that have ended.",
+    "call_seconds": "How long calls took.",
+    "refused_calls": "Calls that a limit refused.",
+    "received_bytes": "Bytes of requests.",
+    "sent_bytes": "Bytes of responses.",
+    "open_calls": "Calls under way.",
+    "open_ingests": "Ingests being written.",
+}
+"""The names, without their prefix, and what they count."""
 
 
-class Counting(Meters):
-    """Counts for Prometheus, in a registry of its own."""
+class Collector:
+    """Reads the counts of the native server for a page."""
 
-    def __init__(self) -> None:
-        import prometheus_client as prometheus  # noqa: PLC0415 - slow to import, and seldom wanted
+    def __init__(self, server: ContentServer) -> None:
+        self._server = server
 
-        self.registry = registry = prometheus.CollectorRegistry()
-        prefix = "steelyard_containerd"
-        self._calls = prometheus.Counter(
-            f"{prefix}_calls", "Calls that have ended.", ("method", "code"), registry=registry
-        )
-        self._seconds = prometheus.Histogram(
-            f"{prefix}_call_seconds", "How long calls took.", ("method",), buckets=_SECONDS, registry=registry
-        )
-        self._refused = prometheus.Counter(
-            f"{prefix}_refused_calls", "Calls that a limit refused.", ("method", "limit"), registry=registry
-        )
-        self._received = prometheus.Counter(
-            f"{prefix}_received_bytes", "Bytes of requests.", ("method",), registry=registry
-        )
-        self._sent = prometheus.Counter(f"{prefix}_sent_bytes", "Bytes of responses.", ("method",), registry=registry)
-        self._open = prometheus.Gauge(f"{prefix}_open_calls", "Calls under way.", ("method",), registry=registry)
-        self._ingests = prometheus.Gauge(f"{prefix}_open_ingests", "Ingests being written.", registry=registry)
+    def collect(self) -> Iterator[Any]:
+        """Return all metrics."""
+        from prometheus_client import core  # noqa: PLC0415 - slow to import, and seldom wanted
 
-    def begin(self, method: str) -> None:
-        """A call has begun."""
-        self._open.labels(method).inc()
+        methods, ingests = self._server.metrics()
 
-    def end(self, method: str, code: str, seconds: float) -> None:
-        """A call has ended."""
-        self._calls.labels(method, code).inc()
-        self._seconds.labels(method).observe(seconds)
-        self._open.labels(method).dec()  # last: a page that shows no open call has counted all of them
+        def named(kind: Any, name: str, *labels: str) -> Any:
+            return kind(f"steelyard_containerd_{name}", METRICS[name], labels=labels)
 
-    def refused(self, method: str, limit: str) -> None:
-        """A call was refused, because of a limit."""
-        self._refused.labels(method, limit).inc()
+        calls = named(core.CounterMetricFamily, "calls", "method", "code")
+        seconds = named(core.HistogramMetricFamily, "call_seconds", "method")
+        refused = named(core.CounterMetricFamily, "refused_calls", "method", "limit")
+        received = named(core.CounterMetricFamily, "received_bytes", "method")
+        sent = named(core.CounterMetricFamily, "sent_bytes", "method")
+        opened = named(core.GaugeMetricFamily, "open_calls", "method")
+        for method, count, bytes_in, bytes_out, codes, buckets, took, limits in methods:
+            opened.add_metric([method], count)
+            received.add_metric([method], bytes_in)
+            sent.add_metric([method], bytes_out)
+            seconds.add_metric([method], _cumulated(buckets), took)
+            for code, number in codes:
+                calls.add_metric([method, code], number)
+            for limit, number in limits.items():
+                refused.add_metric([method, limit], number)
+        writing = core.GaugeMetricFamily("steelyard_containerd_open_ingests", METRICS["open_ingests"], value=ingests)
+        yield from (calls, seconds, refused, received, sent, opened, writing)
 
-    def received(self, method: str, size: int) -> None:
-        """A request of so many bytes has come."""
-        self._received.labels(method).inc(size)
 
-    def sent(self, method: str, size: int) -> None:
-        """A response of so many bytes was sent."""
-        self._sent.labels(method).inc(size)
+def _cumulated(buckets: Iterable[int]) -> list[tuple[str, int]]:
+    """Return for each bound how many calls took at most so long."""
+    from prometheus_client.utils import floatToGoString  # noqa: PLC0415 - as above
 
-    def ingests(self, change: int) -> None:
-        """An ingest was opened or closed."""
-        self._ingests.inc(change)
+    bounds = [*map(floatToGoString, CALL_SECONDS), "+Inf"]
+    total, found = 0, []
+    for bound, count in zip(bounds, buckets, strict=True):
+        total += count
+        found.append((bound, total))
+    return found
 
 
 class _Handler(WSGIRequestHandler):
@@ -109,18 +94,25 @@ class _Listener(WSGIServer):
 
 
 class Page:
-    """The metrics, over HTTP.
+    """The metrics of a server, over HTTP.
 
     Raises (when it is made):
         StorageError: the address is taken, or none of this machine's.
     """
 
-    def __init__(self, address: tuple[str, int], counting: Counting) -> None:
-        import prometheus_client as prometheus  # noqa: PLC0415 - as above
+    def __init__(self, address: tuple[str, int], server: ContentServer) -> None:
+        try:
+            import prometheus_client as prometheus  # noqa: PLC0415 - as above
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "a page of metrics needs the package prometheus_client: pip install 'steelyard[grpc]'", name=error.name
+            ) from error
 
         host, port = address
+        registry = prometheus.CollectorRegistry()
+        registry.register(Collector(server))
         try:
-            app = prometheus.make_wsgi_app(counting.registry)
+            app = prometheus.make_wsgi_app(registry)
             self._listener = make_server(host, port, app, server_class=_Listener, handler_class=_Handler)
         except OSError as error:
             raise StorageError.of(error, operation="bind", path=f"{host}:{port}") from error

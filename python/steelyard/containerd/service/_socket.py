@@ -1,6 +1,6 @@
 """The path of the socket: no client can connect before it is ready and private, and no other program loses its own.
 
-gRPC binds in a private directory beside the path, with the descriptor of that directory in place of its long name. What
+It is bound in a private directory beside the path, with the descriptor of that directory in place of its long name. What
 is bound there gets its final name by a link, which replaces nothing. A lock file beside the path keeps two servers apart
 that come at the same time; it goes with the server.
 """
@@ -28,6 +28,9 @@ PATH_LIMIT = 107
 
 _ANSWER_SECONDS = 1.0
 
+_WAITING = 1024
+"""The most connections that wait to be accepted."""
+
 
 def parse_address(address: str | os.PathLike[str]) -> Path:
     """Return the path that an address names: a path, or a path after ``unix:``.
@@ -54,15 +57,29 @@ class Place:
 
     Attributes:
         path: the final path.
-        target: what gRPC is to bind.
     """
 
     def __init__(self, path: Path, directory: Path, descriptor: int) -> None:
         self.path = path
         self._name = f"steelyard-{secrets.token_hex(8)}"
         self._private = directory / self._name
-        self.target = f"unix:/proc/self/fd/{descriptor}/{self._name}"
+        self._target = f"/proc/self/fd/{descriptor}/{self._name}"
         self._published: tuple[int, int] | None = None
+
+    def listen(self) -> socket.socket:
+        """Return a socket that listens, under a name that no client knows.
+
+        Raises:
+            OSError: the file system refused.
+        """
+        listener = socket.socket(socket.AF_UNIX)
+        try:
+            listener.bind(self._target)
+            listener.listen(_WAITING)
+        except BaseException:
+            listener.close()
+            raise
+        return listener
 
     def publish(self) -> None:
         """Give the socket that was bound its final name, mode 0600.

@@ -141,6 +141,11 @@ class BlockingStore(ProcessBound):
         self.lease = lease
         self._released = released
 
+    @property
+    def released(self) -> Callable[[str], object]:
+        """What is called with every ref that becomes free."""
+        return self._released
+
     @classmethod
     def open(cls, options: OpenOptions, released: Callable[[str], object] = _ignore) -> Self:
         """Open a store; see `LocalStore` for the errors."""

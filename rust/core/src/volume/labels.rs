@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::slice;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, Result};
@@ -113,9 +114,16 @@ impl Volume {
         let outcomes = all.map(|((digest, stat), row)| update(digest, stat, row)).collect();
         let written = self.meta.try_put_many(&rows)?;
         if written.is_some() {
+            self.label_changes.fetch_add(1, Ordering::Release);
             done(reports);
         }
         Ok(written.map(|()| outcomes))
+    }
+
+    /// How often labels were changed through this volume: an info that was had since the last change is still right, as far as this
+    /// process knows.
+    pub fn label_changes(&self) -> u64 {
+        self.label_changes.load(Ordering::Acquire)
     }
 
     /// Whether a blob of that size may be stored: a hint that saves hashing a file before it is written. False for a

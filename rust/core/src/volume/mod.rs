@@ -48,7 +48,7 @@ pub mod users;
 pub mod walk;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::digest::Algorithm;
@@ -86,6 +86,8 @@ pub struct Volume {
     closed: AtomicBool,
     /// Whether a collection on a full disk used the room that is kept for it.
     is_reserve_used: AtomicBool,
+    /// How often labels were changed.
+    label_changes: AtomicU64,
     unrecordable: Unrecordable,
     users: Arc<Users>,
     user: User,
@@ -128,6 +130,7 @@ impl Volume {
             notes,
             closed,
             is_reserve_used,
+            label_changes: AtomicU64::new(0),
             unrecordable,
             users,
             user,

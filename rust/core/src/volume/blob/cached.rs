@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::Blob;
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::sys::FileKind;
+use crate::sys::{FileKind, Stat};
 use crate::volume::Volume;
 
 impl Volume {
@@ -48,6 +48,12 @@ impl Blob {
             }
         }
         Ok(true)
+    }
+
+    /// Whether the file still has its name and nothing about it has changed since it was opened. It does not wait.
+    pub fn is_unchanged(&self) -> bool {
+        let is_same = |stat: Stat| stat.nlink > 0 && stat.ctime_ns == self.stat.ctime_ns && stat.size == self.stat.size;
+        self.sys.stat(self.file.as_fd()).is_ok_and(is_same)
     }
 
     /// Whether the file's end can wait: it has a name, so to close it frees nothing.

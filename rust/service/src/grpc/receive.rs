@@ -1,0 +1,98 @@
+//! The requests of a call: messages of which each has a length before it.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use h2::RecvStream;
+
+/// The bytes before a message: whether it is compressed, and its length.
+const PREFIX: usize = 5;
+
+/// Why there is no further request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// The client has gone or cancelled.
+    Gone,
+    /// It breaks off within a message.
+    Cut,
+    /// The message is compressed, which was not agreed on.
+    Compressed,
+    /// The message has so many bytes, more than allowed.
+    TooLarge(usize),
+}
+
+/// The requests of a call.
+pub(crate) struct Receiver {
+    stream: RecvStream,
+    /// Received, and not yet part of a message.
+    rest: Bytes,
+    /// The most bytes of a message.
+    most: usize,
+}
+
+impl Receiver {
+    pub(crate) fn new(stream: RecvStream, most: usize) -> Self {
+        Self { stream, rest: Bytes::new(), most }
+    }
+
+    /// The next message; None when the client has sent its last. If it lies in one piece it is not copied.
+    pub(crate) async fn message(&mut self) -> Result<Option<Bytes>, Broken> {
+        let Some(length) = self.length().await? else { return Ok(None) };
+        if self.rest.len() >= length {
+            return Ok(Some(self.rest.split_to(length)));
+        }
+        let mut message = BytesMut::with_capacity(length);
+        while message.len() < length {
+            let piece = self.piece(length - message.len()).await?;
+            message.extend_from_slice(&piece);
+        }
+        Ok(Some(message.freeze()))
+    }
+
+    /// The length of the next message; None when the client has sent its last.
+    pub(crate) async fn length(&mut self) -> Result<Option<usize>, Broken> {
+        if !self.fill(PREFIX).await? {
+            return if self.rest.is_empty() { Ok(None) } else { Err(Broken::Cut) };
+        }
+        let is_compressed = self.rest.get_u8() != 0;
+        let length = usize::try_from(self.rest.get_u32()).unwrap_or(usize::MAX);
+        if is_compressed {
+            return Err(Broken::Compressed);
+        }
+        if length > self.most { Err(Broken::TooLarge(length)) } else { Ok(Some(length)) }
+    }
+
+    /// Some of the next bytes of a message, at least one and at most `most`.
+    pub(crate) async fn piece(&mut self, most: usize) -> Result<Bytes, Broken> {
+        if self.rest.is_empty() && !self.fill(1).await? {
+            return Err(Broken::Cut);
+        }
+        Ok(self.rest.split_to(self.rest.len().min(most)))
+    }
+
+    /// The next bytes of a message, exactly so many.
+    pub(crate) async fn exactly(&mut self, size: usize) -> Result<Bytes, Broken> {
+        if self.fill(size).await? { Ok(self.rest.split_to(size)) } else { Err(Broken::Cut) }
+    }
+
+    /// Have at least `size` bytes; false: the client sends no more.
+    async fn fill(&mut self, size: usize) -> Result<bool, Broken> {
+        let mut gathered = BytesMut::new();
+        while self.rest.len() + gathered.len() < size {
+            let Some(data) = self.stream.data().await else { break };
+            let data = data.map_err(|_| Broken::Gone)?;
+            // What is taken makes room for more: a client sends no faster than its messages are used.
+            self.stream.flow_control().release_capacity(data.len()).map_err(|_| Broken::Gone)?;
+            if self.rest.is_empty() && gathered.is_empty() {
+                self.rest = data;
+            } else {
+                gathered.extend_from_slice(&data);
+            }
+        }
+        if !gathered.is_empty() {
+            let mut whole = BytesMut::with_capacity(self.rest.len() + gathered.len());
+            whole.extend_from_slice(&self.rest);
+            whole.extend_from_slice(&gathered);
+            self.rest = whole.freeze();
+        }
+        Ok(self.rest.len() >= size)
+    }
+}

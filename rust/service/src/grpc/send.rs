@@ -1,0 +1,170 @@
+//! The responses of a call, and its end.
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use h2::server::SendResponse;
+use h2::{Reason, SendStream};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::{Response, StatusCode};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use tokio::time::timeout;
+
+use crate::grpc::code::Code;
+use crate::refusal::Refusal;
+
+/// Characters of a message that a header cannot have as they are, beside those of other alphabets.
+const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
+
+/// Trailing metadata of a refused call, from which our own client makes the error again.
+const DETAILS: &str = "steelyard-error-bin";
+
+/// Messages up to this size wait in memory for a client that reads slowly, not in their call.
+const SMALL: usize = 16 << 10;
+
+/// Why a response cannot be sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Unsent {
+    /// The client has gone or cancelled.
+    Gone,
+    /// It has taken nothing for too long; the call is cancelled.
+    Idle,
+}
+
+/// The way of responses to the client.
+pub(crate) struct Sender {
+    response: SendResponse<Bytes>,
+    /// From the first response on.
+    stream: Option<SendStream<Bytes>>,
+    idle: Duration,
+}
+
+impl Sender {
+    pub(crate) fn new(response: SendResponse<Bytes>, idle: Duration) -> Self {
+        Self { response, stream: None, idle }
+    }
+
+    /// Send the headers, if they have not been sent.
+    pub(crate) fn begin(&mut self) -> Result<&mut SendStream<Bytes>, Unsent> {
+        if self.stream.is_none() {
+            let stream = self.response.send_response(headers(), false).map_err(|_| Unsent::Gone)?;
+            self.stream = Some(stream);
+        }
+        self.stream.as_mut().ok_or(Unsent::Gone)
+    }
+
+    /// Send a message that is in memory.
+    pub(crate) async fn message(&mut self, message: &impl prost::Message) -> Result<usize, Unsent> {
+        let size = message.encoded_len();
+        let mut bytes = BytesMut::with_capacity(prefix_len() + size);
+        put_prefix(&mut bytes, size);
+        // It has room: the buffer grows.
+        message.encode(&mut bytes).map_err(|_| Unsent::Gone)?;
+        let mut bytes = bytes.freeze();
+        if bytes.len() > SMALL {
+            while bytes.len() > SMALL {
+                let room = self.room(bytes.len()).await?;
+                self.bytes(bytes.split_to(room))?;
+            }
+        }
+        if !bytes.is_empty() {
+            self.bytes(bytes)?;
+        }
+        Ok(size)
+    }
+
+    /// Wait until the client takes bytes, at most `most` of them, and return how many.
+    pub(crate) async fn room(&mut self, most: usize) -> Result<usize, Unsent> {
+        let idle = self.idle;
+        let stream = self.begin()?;
+        stream.reserve_capacity(most);
+        loop {
+            let room = stream.capacity();
+            if room > 0 {
+                return Ok(room.min(most));
+            }
+            match timeout(idle, poll_fn(|context| stream.poll_capacity(context))).await {
+                Ok(Some(Ok(_))) => {}
+                Ok(None | Some(Err(_))) => return Err(Unsent::Gone),
+                Err(_) => {
+                    // A message about it would wait behind the responses.
+                    stream.send_reset(Reason::CANCEL);
+                    return Err(Unsent::Idle);
+                }
+            }
+        }
+    }
+
+    /// Send bytes for which there is room, or few.
+    pub(crate) fn bytes(&mut self, bytes: Bytes) -> Result<(), Unsent> {
+        self.begin()?.send_data(bytes, false).map_err(|_| Unsent::Gone)
+    }
+
+    /// Wait until the client has gone.
+    pub(crate) async fn gone(&mut self) {
+        match &mut self.stream {
+            Some(stream) => drop(poll_fn(|context| stream.poll_reset(context)).await),
+            None => drop(poll_fn(|context| self.response.poll_reset(context)).await),
+        }
+    }
+
+    /// End the call, with an error or without.
+    pub(crate) fn end(&mut self, refused: Option<&Refusal>) {
+        let trailers = trailers(refused);
+        match &mut self.stream {
+            // A client that has gone needs no end.
+            Some(stream) => drop(stream.send_trailers(trailers)),
+            None => {
+                let mut response = headers();
+                response.headers_mut().extend(trailers);
+                drop(self.response.send_response(response, true));
+            }
+        }
+    }
+
+    /// End the call within a message, where no error can be sent.
+    pub(crate) fn reset(&mut self, reason: Reason) {
+        match &mut self.stream {
+            Some(stream) => stream.send_reset(reason),
+            None => self.response.send_reset(reason),
+        }
+    }
+}
+
+/// The bytes before a message.
+pub(crate) fn prefix_len() -> usize {
+    5
+}
+
+/// Put the bytes before a message of `size` bytes.
+pub(crate) fn put_prefix(bytes: &mut BytesMut, size: usize) {
+    bytes.put_u8(0);
+    bytes.put_u32(u32::try_from(size).unwrap_or(u32::MAX));
+}
+
+fn headers() -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::OK;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
+}
+
+fn trailers(refused: Option<&Refusal>) -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(3);
+    let code = refused.map_or(Code::Ok, |refused| refused.code);
+    trailers.insert("grpc-status", HeaderValue::from(code as u16));
+    if let Some(refused) = refused {
+        let message = utf8_percent_encode(&refused.message, ENCODED).to_string();
+        let details = STANDARD_NO_PAD.encode(&refused.details);
+        if let Ok(message) = HeaderValue::try_from(message) {
+            trailers.insert("grpc-message", message);
+        }
+        if let (false, Ok(details)) = (details.is_empty(), HeaderValue::try_from(details)) {
+            trailers.insert(DETAILS, details);
+        }
+    }
+    trailers
+}

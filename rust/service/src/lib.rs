@@ -1,0 +1,38 @@
+//! A store behind containerd's protocol: content, images, leases and events, with health and reflection, on a Unix socket.
+//!
+//! | Module | Owns |
+//! | --- | --- |
+//! | `server` | the life of a server: its connections, its end |
+//! | `grpc` | calls over HTTP/2: messages in and out, codes |
+//! | `call` | what every call goes through: limits, the end of idle calls, log, metrics |
+//! | `marked`, `authority` | connections, as forks see them and as h2 takes them |
+//! | `services` | the calls themselves |
+//! | `store` | what the calls need of a store; the local store |
+//! | `values`, `refusal` | values and errors as they go over the wire |
+//! | `threads` | the threads on which a store is called |
+//! | `log`, `metrics` | what is told to the owner of the server |
+//!
+//! No call waits for a disk on a thread of the runtime: what may wait goes to `threads`. `docs/containerd.md` has the rules of the
+//! protocol.
+
+mod authority;
+mod call;
+mod grpc;
+mod log;
+mod marked;
+mod metrics;
+mod proto;
+mod refusal;
+mod server;
+mod services;
+mod shared;
+pub mod store;
+mod threads;
+mod values;
+
+pub use grpc::code::Code;
+pub use log::{Level, Note, Record};
+pub use metrics::{MethodMetrics, SECONDS, Snapshot};
+pub use refusal::Refusal;
+pub use server::Server;
+pub use shared::Settings;

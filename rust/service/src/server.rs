@@ -1,0 +1,228 @@
+//! A server: it accepts connections, serves their calls, and ends.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixListener as StdListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use http::{HeaderValue, Method as HttpMethod, Request, Response, StatusCode};
+use steelyard_core::store::ingest::Notify;
+use steelyard_core::sys::ProcessBound;
+use steelyard_runtime::threads as runtime;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
+
+use crate::call::Call;
+use crate::grpc::code::Code;
+use crate::grpc::send::Sender;
+use crate::log::Note;
+use crate::marked::Marked;
+use crate::metrics::Snapshot;
+use crate::refusal::Refusal;
+use crate::services::Method;
+use crate::shared::{Phase, Settings, Shared};
+use crate::store::Store;
+
+/// The most connections at a time. Further ones are closed: their descriptors belong to the whole process.
+const CONNECTIONS: usize = 1024;
+
+/// How long a new connection has for its first bytes.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How long no connection is accepted when the system refuses one, for want of descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long after a read its blob is closed.
+const TIDY: Duration = Duration::from_millis(300);
+
+/// Bytes that a client may send on a call before the call takes them, and on a connection.
+const CALL_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+
+/// Bytes that wait for the socket, for each call.
+const SEND_BUFFER: usize = 256 << 10;
+
+/// The most bytes of the headers of a call. Refs and labels travel in messages.
+const HEADERS: u32 = 16 << 10;
+
+/// The most calls of one connection that are open or were just refused.
+const STREAMS: u32 = 16_384;
+
+/// A server.
+pub struct Server {
+    runtime: Arc<ProcessBound<steelyard_runtime::Threads>>,
+    shared: Arc<Shared>,
+    tasks: TaskTracker,
+}
+
+impl Server {
+    /// Serve a store on a socket that listens, of which a duplicate is used.
+    pub fn start(store: Arc<dyn Store>, listener: &impl AsFd, settings: Settings) -> io::Result<Self> {
+        let runtime = runtime()?;
+        let here = runtime.here().ok_or(io::ErrorKind::Unsupported)?.handle().clone();
+        let shared = Arc::new(Shared::new(store, settings));
+        shared.threads.warm()?;
+        let listener = StdListener::from(listener.as_fd().try_clone_to_owned()?);
+        listener.set_nonblocking(true)?;
+        let _inside = here.enter();
+        let listener = Marked::new(UnixListener::from_std(listener)?);
+        let tasks = TaskTracker::new();
+        tasks.spawn_on(accept(listener, Arc::clone(&shared), tasks.clone()), &here);
+        tasks.spawn_on(tidy(Arc::clone(&shared)), &here);
+        Ok(Self { runtime, shared, tasks })
+    }
+
+    /// Accept no further calls, and let those under way end.
+    pub fn drain(&self) {
+        self.shared.phase.send_if_modified(|phase| {
+            let is_serving = *phase == Phase::Serving;
+            if is_serving {
+                *phase = Phase::Draining;
+            }
+            is_serving
+        });
+    }
+
+    /// Give the calls under way so long to end, cancel them then, and wait for all that they have begun. In a child of a fork it does
+    /// nothing.
+    pub fn finish(&self, grace: Duration) {
+        let Some(runtime) = self.runtime.here() else { return };
+        self.drain();
+        self.tasks.close();
+        runtime.handle().block_on(async {
+            drop(timeout(grace, self.tasks.wait()).await);
+            self.shared.phase.send_replace(Phase::Ended);
+            self.tasks.wait().await;
+        });
+        self.shared.threads.close();
+        self.shared.notes.end();
+    }
+
+    /// The notes for the owner so far; None when there will be no more.
+    pub fn take_notes(&self) -> Option<Vec<Note>> {
+        self.shared.notes.take()
+    }
+
+    /// Notify when there is a note to take, perhaps at once, or when there will be no more.
+    pub fn when_noted(&self, notify: Notify) {
+        self.shared.notes.when_ready(notify);
+    }
+
+    /// Have each call that ends noted, or only those that an operator should see.
+    pub fn log_all(&self, all: bool) {
+        self.shared.notes.all.store(all, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// What was counted so far.
+    pub fn metrics(&self) -> Snapshot {
+        self.shared.metrics.snapshot()
+    }
+}
+
+/// Accept connections until the server drains.
+async fn accept(listener: Marked<UnixListener>, shared: Arc<Shared>, tasks: TaskTracker) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.get().accept() => accepted,
+            () = shared.until(Phase::Draining) => return,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                // Dropped, and so closed, if there is no place.
+                if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+                    let (shared, calls) = (Arc::clone(&shared), tasks.clone());
+                    tasks.spawn(async move {
+                        serve(Marked::new(stream), &shared, &calls).await;
+                        drop(place);
+                    });
+                }
+            }
+            Err(_) => sleep(PAUSE).await,
+        }
+    }
+}
+
+/// Close blobs that were kept open for a next read that did not come.
+async fn tidy(shared: Arc<Shared>) {
+    loop {
+        tokio::select! {
+            () = shared.opened.notified() => {}
+            () = shared.until(Phase::Draining) => break,
+        }
+        loop {
+            sleep(TIDY).await;
+            if !shared.store.tidy() {
+                break;
+            }
+        }
+    }
+}
+
+/// Serve the calls of a connection.
+async fn serve(stream: Marked<UnixStream>, shared: &Arc<Shared>, tasks: &TaskTracker) {
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(CALL_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_header_list_size(HEADERS)
+        .max_concurrent_streams(STREAMS);
+    let Ok(Ok(mut connection)) = timeout(HANDSHAKE, builder.handshake::<_, Bytes>(stream)).await else { return };
+    let mut phase = Phase::Serving;
+    loop {
+        let next = match phase {
+            Phase::Serving => Phase::Draining,
+            Phase::Draining | Phase::Ended => Phase::Ended,
+        };
+        tokio::select! {
+            accepted = connection.accept() => match accepted {
+                Some(Ok((request, response))) => start(request, response, shared, tasks),
+                // Errors of the connection end it, and with it its calls.
+                Some(Err(_)) | None => return,
+            },
+            () = shared.until(next) => {
+                phase = *shared.phase.borrow();
+                if phase == Phase::Ended {
+                    return end(connection).await;
+                }
+                connection.graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// End a connection whose calls were cancelled: each has said so, which is still to be sent.
+async fn end(mut connection: Connection<Marked<UnixStream>, Bytes>) {
+    connection.abrupt_shutdown(Reason::NO_ERROR);
+    drop(timeout(PAUSE, std::future::poll_fn(|context| connection.poll_closed(context))).await);
+}
+
+/// Start to serve a call.
+fn start(request: Request<RecvStream>, mut response: SendResponse<Bytes>, shared: &Arc<Shared>, tasks: &TaskTracker) {
+    let is_grpc = request.headers().get("content-type").is_some_and(is_grpc);
+    if request.method() != HttpMethod::POST || !is_grpc {
+        let mut refused = Response::new(());
+        *refused.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        drop(response.send_response(refused, true));
+        return;
+    }
+    let method = Method::of(request.uri().path()).filter(|method| method.is_served(&shared.settings));
+    let Some(method) = method else {
+        let refused = Refusal::new(Code::Unimplemented, &format!("{}: no such method is served", request.uri().path()));
+        Sender::new(response, shared.settings.idle).end(Some(&refused));
+        return;
+    };
+    tasks.spawn(Call::new(Arc::clone(shared), method, request, response).serve());
+}
+
+fn is_grpc(value: &HeaderValue) -> bool {
+    let kind = value.as_bytes().strip_prefix(b"application/grpc");
+    kind.is_some_and(|rest| rest.is_empty() || matches!(rest[0], b';' | b'+'))
+}

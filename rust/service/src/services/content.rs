@@ -1,0 +1,239 @@
+//! `containerd.services.content.v1.Content`, but for Write.
+
+use std::mem;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use prost::Message as _;
+use prost::encoding::{encoded_len_varint, encode_varint};
+use steelyard_core::digest::Digest;
+use steelyard_core::error::Error;
+
+use super::{EXACT, paths};
+use crate::call::{Call, End};
+use crate::grpc::send::put_prefix;
+use crate::proto::content as pb;
+use crate::refusal::Refusal;
+use crate::store::Blob;
+use crate::values::{check_lease, check_ref, filters_value, info_message, labels_value, status_message};
+
+/// The most blobs of a List message: containerd's number.
+const PAGE: usize = 100;
+
+/// A List message is sent when it has come to this size: blobs may have many labels.
+const PAGE_BYTES: usize = 1 << 20;
+
+/// The most bytes of a blob that are read at a time. They are in memory until the client takes them.
+const PIECE: usize = 256 << 10;
+
+/// The most bytes that are copied on a thread of the runtime, out of the memory of the kernel.
+const AT_ONCE: usize = 128 << 10;
+
+/// A header of containerd's clients: the ID of the lease that protects what a Write stores, and what it finds to be stored. What a
+/// Delete or an Abort removes is taken out of that lease.
+const LEASE: &str = "containerd-lease";
+
+pub(super) async fn info(call: &mut Call) -> Result<(), End> {
+    let request: pb::InfoRequest = call.request().await?;
+    let digest = named(call, &request.digest)?;
+    let info = match call.shared.store.info_now(&digest) {
+        Some(info) => info,
+        None => call.store(move |store| store.info(&digest)).await?,
+    };
+    call.answer(&pb::InfoResponse { info: Some(info_message(&info)) }).await
+}
+
+pub(super) async fn update(call: &mut Call) -> Result<(), End> {
+    let request: pb::UpdateRequest = call.request().await?;
+    let given = request.info.unwrap_or_default();
+    let digest = named(call, &given.digest)?;
+    let labels = labels_value(given.labels, call.header(EXACT).is_some());
+    let paths = paths(request.update_mask);
+    let info = call.store(move |store| store.update(&digest, labels, &paths)).await?;
+    call.answer(&pb::UpdateResponse { info: Some(info_message(&info)) }).await
+}
+
+pub(super) async fn list(call: &mut Call) -> Result<(), End> {
+    let request: pb::ListContentRequest = call.request().await?;
+    let filters = filters_value(request.filters)?;
+    let mut walk = call.store(move |store| store.walk(&filters)).await?;
+    let (mut page, mut size) = (Vec::new(), 0);
+    loop {
+        let infos;
+        (walk, infos) = call
+            .store(move |_| {
+                let infos = walk.next()?;
+                Ok((walk, infos))
+            })
+            .await?;
+        if infos.is_empty() {
+            break;
+        }
+        for info in infos {
+            let message = info_message(&info);
+            size += message.encoded_len();
+            page.push(message);
+            if page.len() == PAGE || size >= PAGE_BYTES {
+                call.send(&pb::ListContentResponse { info: mem::take(&mut page) }).await?;
+                size = 0;
+            }
+        }
+    }
+    if page.is_empty() { Ok(()) } else { call.send(&pb::ListContentResponse { info: page }).await }
+}
+
+pub(super) async fn delete(call: &mut Call) -> Result<(), End> {
+    let request: pb::DeleteContentRequest = call.request().await?;
+    let digest = named(call, &request.digest)?;
+    let lease = lease_of(call)?;
+    let deleted = call.store(move |store| store.delete(lease.as_deref(), &digest)).await;
+    absent_is_fine(call, deleted)?;
+    call.answer(&()).await
+}
+
+pub(super) async fn read(call: &mut Call) -> Result<(), End> {
+    let request: pb::ReadContentRequest = call.request().await?;
+    let digest = named(call, &request.digest)?;
+    let blob = match call.shared.store.blob_now(&digest) {
+        Some(blob) => blob,
+        None => call.store(move |store| store.blob(&digest)).await?,
+    };
+    call.shared.opened.notify_one();
+    let (start, whole) = (u64::try_from(request.offset).unwrap_or(0), blob.size());
+    let Some(mut size) = whole.checked_sub(start) else {
+        return Err(Error::OutOfRange { name: digest.to_string(), offset: start, size: whole }.into());
+    };
+    if let Ok(most) = u64::try_from(request.size)
+        && most > 0
+    {
+        size = size.min(most);
+    }
+    let mut done = 0;
+    while done < size {
+        let length = (call.shared.settings.read_bytes as u64).min(size - done);
+        send_part(call, &blob, Part { at: start + done, offset: done, length: usize::try_from(length).unwrap_or(0) })
+            .await?;
+        done += length;
+    }
+    call.is_answered = true;
+    Ok(())
+}
+
+/// The data of a message.
+struct Part {
+    /// Where it is in the blob.
+    at: u64,
+    /// The offset that the message says. As containerd has it, it counts from the start of the range.
+    offset: u64,
+    length: usize,
+}
+
+/// Send a message with bytes of a blob, which are read when the client takes them.
+async fn send_part(call: &mut Call, blob: &Arc<dyn Blob>, part: Part) -> Result<(), End> {
+    let Part { at, offset, length } = part;
+    let head = 2 + encoded_len_varint(offset) + encoded_len_varint(length as u64);
+    let mut bytes = BytesMut::with_capacity(5 + head + length.min(PIECE));
+    put_prefix(&mut bytes, head + length);
+    bytes.extend_from_slice(&[0x08]); // field 1 of ReadContentResponse: an integer
+    encode_varint(offset, &mut bytes);
+    bytes.extend_from_slice(&[0x12]); // field 2: bytes
+    encode_varint(length as u64, &mut bytes);
+    let mut done = 0;
+    while done < length {
+        let room = call.room((length - done + bytes.len()).min(PIECE)).await?;
+        let piece = room.saturating_sub(bytes.len()).clamp(1, length - done);
+        let read = read_piece(call, blob, bytes, at + done as u64, piece).await;
+        let read = read.map_err(|end| if done == 0 { end } else { cut(call, end) })?;
+        call.sender.bytes(read.freeze())?;
+        bytes = BytesMut::new();
+        done += piece;
+    }
+    call.count_sent((head + length) as u64);
+    Ok(())
+}
+
+/// Append so many bytes of a blob.
+async fn read_piece(
+    call: &Call,
+    blob: &Arc<dyn Blob>,
+    mut bytes: BytesMut,
+    at: u64,
+    size: usize,
+) -> Result<BytesMut, End> {
+    let from = bytes.len();
+    bytes.resize(from + size, 0);
+    if size <= AT_ONCE && blob.read_now(&mut bytes[from..], at) {
+        return Ok(bytes);
+    }
+    let blob = Arc::clone(blob);
+    let read = move || {
+        blob.read_at(&mut bytes[from..], at)?;
+        Ok(bytes)
+    };
+    Ok(call.shared.threads.run(read).await?)
+}
+
+/// An error within a message cannot be sent: the call is reset, and the log says why.
+fn cut(call: &Call, end: End) -> End {
+    if let End::Refused(refused) = &end {
+        call.log_refusal(refused);
+        return End::Gone(refused.code);
+    }
+    end
+}
+
+pub(super) async fn status(call: &mut Call) -> Result<(), End> {
+    let request: pb::StatusRequest = call.request().await?;
+    let name = ref_of(call, request.r#ref)?;
+    let status = call.store(move |store| store.status(&name)).await?;
+    call.answer(&pb::StatusResponse { status: Some(status_message(&status)) }).await
+}
+
+pub(super) async fn list_statuses(call: &mut Call) -> Result<(), End> {
+    let request: pb::ListStatusesRequest = call.request().await?;
+    let filters = filters_value(request.filters)?;
+    let statuses = call.store(move |store| store.statuses(&filters)).await?;
+    call.answer(&pb::ListStatusesResponse { statuses: statuses.iter().map(status_message).collect() }).await
+}
+
+pub(super) async fn abort(call: &mut Call) -> Result<(), End> {
+    let request: pb::AbortRequest = call.request().await?;
+    let name = ref_of(call, request.r#ref)?;
+    let lease = lease_of(call)?;
+    let freed = name.clone();
+    let aborted = call.store(move |store| store.abort(lease.as_deref(), &name)).await;
+    if aborted.is_ok() {
+        call.shared.released(freed);
+    }
+    absent_is_fine(call, aborted)?;
+    call.answer(&()).await
+}
+
+/// The lease of a call, if it has one and the service offers leases.
+pub(super) fn lease_of(call: &Call) -> Result<Option<String>, Refusal> {
+    let Some(lease) = call.header(LEASE).filter(|_| call.shared.settings.leases) else { return Ok(None) };
+    check_lease(&lease)?;
+    Ok(Some(lease))
+}
+
+/// Let what is not there count as removed, but for our own client.
+///
+/// containerd keeps its record of an ingest whose Abort fails, and ends its collection at the first Delete that fails.
+fn absent_is_fine(call: &Call, removed: Result<(), Refusal>) -> Result<(), Refusal> {
+    match removed {
+        Err(refused) if refused.is_absence() && call.header(EXACT).is_none() => Ok(()),
+        other => other,
+    }
+}
+
+fn named(call: &mut Call, text: &str) -> Result<Digest, Refusal> {
+    let digest = Digest::parse(text)?;
+    call.subject = digest.to_string();
+    Ok(digest)
+}
+
+fn ref_of(call: &mut Call, name: String) -> Result<String, Refusal> {
+    check_ref(&name)?;
+    call.subject.clone_from(&name);
+    Ok(name)
+}

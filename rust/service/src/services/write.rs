@@ -1,0 +1,309 @@
+//! The Write call: one ingest, driven by the messages of one stream.
+//!
+//! Each message is answered before the next one is looked at. The rules that the types do not show are in docs/containerd.md.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use steelyard_core::digest::{Algorithm, Digest};
+use steelyard_core::error::Error;
+use steelyard_core::model::Labels;
+use steelyard_core::store::ingest::Pushed;
+use tokio::sync::oneshot;
+
+use super::EXACT;
+use super::content::lease_of;
+use super::write_message::{Incoming, receive, receive_labels};
+use crate::call::{Call, End};
+use crate::proto::content::{WriteAction, WriteContentRequest, WriteContentResponse};
+use crate::refusal::Refusal;
+use crate::shared::Shared;
+use crate::store::{Ingest, Opening, Store};
+use crate::values::{check_ref, labels_value, signed, timestamp};
+
+/// A header of our own client: what the digests in the responses are to be of, where `expected` does not say.
+const ALGORITHM: &str = "steelyard-algorithm";
+
+/// Bytes that are gathered for a store which takes them on a thread only.
+const GATHERED: usize = 1 << 20;
+
+const WRITE: i32 = WriteAction::Write as i32;
+const COMMIT: i32 = WriteAction::Commit as i32;
+
+/// Serve a Write call.
+///
+/// However it ends, the ingest is closed, which keeps what it holds, unless it was committed or aborted.
+pub(super) async fn write(call: &mut Call) -> Result<(), End> {
+    let first = receive(call).await?.ok_or_else(|| Refusal::malformed("the call ended without a request"))?;
+    check_ref(&first.request.r#ref)?;
+    call.subject.clone_from(&first.request.r#ref);
+    let mut stream = open(call, &first.request).await?;
+    let served = serve(call, &mut stream, first).await;
+    // Before the client hears of the end: it may come again at once.
+    stream.close().await;
+    served
+}
+
+/// Answer each message.
+async fn serve(call: &mut Call, stream: &mut Stream, first: Incoming) -> Result<(), End> {
+    let mut message = first;
+    loop {
+        let (action, answer) = stream.answer(call, message).await?;
+        if action == COMMIT {
+            return call.answer(&answer).await;
+        }
+        call.send(&answer).await?;
+        match receive(call).await? {
+            Some(next) => message = next,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// An open ingest, and what the client has said of it so far.
+struct Stream {
+    shared: Arc<Shared>,
+    opening: Opening,
+    lease: Option<String>,
+    exact: bool,
+    /// One that is negative is met by no size, until a later message says another.
+    total: i64,
+    /// None once it is closed.
+    ingest: Option<Arc<dyn Ingest>>,
+}
+
+async fn open(call: &mut Call, first: &WriteContentRequest) -> Result<Stream, End> {
+    let algorithm = call.header(ALGORITHM).map(|name| Algorithm::parse(&name)).transpose()?;
+    let opening = Opening {
+        name: first.r#ref.clone(),
+        total: u64::try_from(first.total).ok().filter(|total| *total > 0),
+        expected: expected(first)?,
+        algorithm,
+    };
+    let (shared, lease) = (Arc::clone(&call.shared), lease_of(call)?);
+    let exact = call.header(EXACT).is_some();
+    let mut stream = Stream { shared, opening, lease, exact, total: first.total, ingest: None };
+    let (lease, opening) = (stream.lease.clone(), stream.opening.clone());
+    // CANCEL: an ingest that nothing waits for any more is dropped, which closes it.
+    let opened = call.store(move |store| store.ingest(lease.as_deref(), &opening)).await?;
+    call.shared.metrics.ingests(1);
+    stream.ingest = Some(opened);
+    Ok(stream)
+}
+
+fn expected(request: &WriteContentRequest) -> Result<Option<Digest>, Refusal> {
+    if request.expected.is_empty() { Ok(None) } else { Ok(Some(Digest::parse(&request.expected)?)) }
+}
+
+impl Stream {
+    fn ingest(&self) -> Result<Arc<dyn Ingest>, Refusal> {
+        let closed = || Refusal::from(Error::Closed { name: self.opening.name.clone() });
+        self.ingest.as_ref().map(Arc::clone).ok_or_else(closed)
+    }
+
+    /// Do what a message asks for, and return its action and the answer.
+    ///
+    /// As containerd has it, a later ref, the data of a STAT, and an action that there is not, change nothing.
+    async fn answer(&mut self, call: &mut Call, message: Incoming) -> Result<(i32, WriteContentResponse), End> {
+        let Incoming { request, rest } = message;
+        self.take_hints(call, &request).await?;
+        let action = request.action;
+        let appends = matches!(action, WRITE | COMMIT);
+        let Some(rest) = rest else {
+            let data = if appends { Some((request.offset, request.data)) } else { None };
+            return Ok((action, self.act(action, data, request.labels).await?));
+        };
+        let before = request.labels;
+        if appends {
+            self.prepare(request.offset).await?;
+            self.append(call, request.data, rest.data).await?;
+        } else {
+            skip(call, rest.data).await?;
+        }
+        let labels = receive_labels(call, before, rest.after).await?;
+        Ok((action, self.act(action, None, labels).await?))
+    }
+
+    /// Take over the total and the expected digest of a message; what it does not say stays as it was.
+    async fn take_hints(&mut self, call: &Call, request: &WriteContentRequest) -> Result<(), End> {
+        if request.total > 0 {
+            self.total = request.total;
+        }
+        let before = self.opening.expected;
+        if let Some(expected) = expected(request)?
+            && before != Some(expected)
+        {
+            self.opening.expected = Some(expected);
+            self.refuse_stored(call, expected).await?;
+        }
+        Ok(())
+    }
+
+    /// End the ingest if the blob that it is to become is there already.
+    ///
+    /// Only a store that opens an ingest protects the blob that it finds, by the lease or for the grace time. So the ingest is opened
+    /// again, which fails. If the blob is gone by then, the ingest goes on.
+    async fn refuse_stored(&mut self, call: &Call, expected: Digest) -> Result<(), End> {
+        let (ingest, lease) = (self.ingest()?, self.lease.clone());
+        let opening = Opening { total: None, ..self.opening.clone() };
+        let again = move |store: &dyn Store| {
+            match store.info(&expected) {
+                Err(refused) if refused.is_absence() => return Ok(None),
+                other => other?,
+            };
+            // If it was aborted, the ref may be another's by now.
+            ingest.status()?;
+            ingest.close();
+            store.ingest(lease.as_deref(), &opening).map(Some)
+        };
+        if let Some(ingest) = call.store(again).await? {
+            self.ingest = Some(ingest);
+        }
+        Ok(())
+    }
+
+    /// Have the ingest end at the offset of a message.
+    async fn prepare(&self, offset: i64) -> Result<(), Refusal> {
+        let (ingest, name) = (self.ingest()?, self.opening.name.clone());
+        self.shared.threads.run(move || prepare(&*ingest, &name, offset)).await
+    }
+
+    /// Append the data of a message that is received in parts: `first`, and `rest` bytes more.
+    async fn append(&self, call: &mut Call, first: Bytes, mut rest: usize) -> Result<(), End> {
+        let ingest = self.ingest()?;
+        let mut data = first;
+        loop {
+            match if data.is_empty() { Pushed::Taken } else { ingest.push(&data)? } {
+                Pushed::Taken if rest == 0 => return Ok(()),
+                Pushed::Taken => {
+                    data = call.receive_some(rest).await?;
+                    rest -= data.len();
+                }
+                Pushed::Full => self.room(&ingest, data.len()).await?,
+                Pushed::Short => {
+                    let more = GATHERED.saturating_sub(data.len()).min(rest);
+                    let mut gathered = Vec::with_capacity(data.len() + more);
+                    gathered.extend_from_slice(&data);
+                    gathered.extend_from_slice(&call.receive_exactly(more).await?);
+                    rest -= more;
+                    let ingest = Arc::clone(&ingest);
+                    self.shared.threads.run(move || ingest.write(&gathered)).await?;
+                    data = Bytes::new();
+                }
+            }
+        }
+    }
+
+    /// Wait until there is room for so many bytes.
+    async fn room(&self, ingest: &Arc<dyn Ingest>, size: usize) -> Result<(), Refusal> {
+        let (notify, notified) = oneshot::channel();
+        if !ingest.when_room(size, Box::new(move || notify.send(()).unwrap_or_default())) {
+            let ingest = Arc::clone(ingest);
+            self.shared.threads.run_detached(move || ingest.flush());
+        }
+        // Without a notification the sender is dropped.
+        drop(notified.await);
+        Ok(())
+    }
+
+    /// Append the data of a small message, commit if that is asked for, and return the answer.
+    async fn act(
+        &mut self,
+        action: i32,
+        data: Option<(i64, Bytes)>,
+        labels: Labels,
+    ) -> Result<WriteContentResponse, Refusal> {
+        let (ingest, name, total) = (self.ingest()?, self.opening.name.clone(), self.total);
+        let labels = labels_value(labels, self.exact);
+        let expected = self.opening.expected;
+        let acted = move || {
+            if let Some((offset, data)) = data {
+                prepare(&*ingest, &name, offset)?;
+                if !data.is_empty() {
+                    ingest.write(&data)?;
+                }
+            }
+            if action != COMMIT {
+                return response(&*ingest, action, total);
+            }
+            let status = ingest.status()?;
+            if total < 0 {
+                return Err(Refusal::wrong_total(&name, total, status.offset));
+            }
+            let size = u64::try_from(total).ok().filter(|total| *total > 0);
+            let info = ingest.commit(size, expected.as_ref(), Some(labels).filter(|labels| !labels.is_empty()))?;
+            Ok(WriteContentResponse {
+                action: COMMIT,
+                started_at: Some(timestamp(status.started_ns)),
+                updated_at: Some(timestamp(info.updated_ns)),
+                offset: signed(info.size),
+                total: if total == 0 { signed(info.size) } else { total },
+                digest: info.digest.to_string(),
+            })
+        };
+        self.shared.threads.run(acted).await
+    }
+
+    /// Free the ref; what is there stays, durably.
+    async fn close(&mut self) {
+        if let Some(ingest) = self.ingest.take() {
+            let closed = self.shared.threads.run(move || {
+                ingest.close();
+                Ok(())
+            });
+            // Where no thread can be started, the ingest was dropped, which closes it.
+            drop(closed.await);
+            self.closed();
+        }
+    }
+
+    fn closed(&self) {
+        self.shared.metrics.ingests(-1);
+        self.shared.released(self.opening.name.clone());
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // CANCEL: the call was dropped. The bytes are kept, and the ref becomes free as soon as a thread comes to it.
+        if let Some(ingest) = self.ingest.take() {
+            let (shared, name) = (Arc::clone(&self.shared), self.opening.name.clone());
+            self.shared.threads.run_detached(move || {
+                ingest.close();
+                shared.metrics.ingests(-1);
+                shared.released(name);
+            });
+        }
+    }
+}
+
+/// Have an ingest end at the offset of a message: 0 starts over, and a negative one appends.
+fn prepare(ingest: &dyn Ingest, name: &str, offset: i64) -> Result<(), Refusal> {
+    // Not the offset that the ingest has counted, which also an aborted one still has.
+    let current = ingest.status()?.offset;
+    match u64::try_from(offset) {
+        Ok(0) if current > 0 => ingest.truncate(0),
+        Ok(offset) if offset != current && offset > 0 => Err(Refusal::wrong_offset(name, offset, current)),
+        _ => Ok(()),
+    }
+}
+
+fn response(ingest: &dyn Ingest, action: i32, total: i64) -> Result<WriteContentResponse, Refusal> {
+    let status = ingest.status()?;
+    Ok(WriteContentResponse {
+        action,
+        started_at: Some(timestamp(status.started_ns)),
+        updated_at: Some(timestamp(status.updated_ns)),
+        offset: signed(status.offset),
+        total: if total == 0 { signed(status.total.unwrap_or(0)) } else { total },
+        digest: ingest.digest()?.to_string(),
+    })
+}
+
+/// Receive data that nothing is done with.
+async fn skip(call: &mut Call, mut rest: usize) -> Result<(), End> {
+    while rest > 0 {
+        rest -= call.receive_some(rest).await?.len();
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! Between the messages of the protocol and the values of the core.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prost_types::Timestamp;
+use steelyard_core::digest::Digest;
+use steelyard_core::filter::MAX_FILTERS;
+use steelyard_core::error::Error;
+use steelyard_core::model::{Image, Info, Labels, Lease, Status, Target};
+
+use crate::proto::containerd::types::Descriptor;
+use crate::proto::{content, images, leases};
+use crate::refusal::Refusal;
+
+/// The label of a lease with the time at which it ends. In a store that is the lease's own time, and no label.
+pub(crate) const EXPIRE: &str = "containerd.io/gc.expire";
+
+const SECOND: i64 = 1_000_000_000;
+
+/// A time. Its resolution is that of all interfaces: a microsecond.
+pub(crate) fn timestamp(ns: i64) -> Timestamp {
+    let nanos = i32::try_from(ns.rem_euclid(SECOND) / 1000 * 1000).unwrap_or(0);
+    Timestamp { seconds: ns.div_euclid(SECOND), nanos }
+}
+
+/// A time as text, such as `2030-01-31T12:00:00Z`.
+pub(crate) fn rfc3339(ns: i64) -> String {
+    timestamp(ns).to_string()
+}
+
+/// Now, in nanoseconds since the epoch.
+pub(crate) fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// A size or an offset. There are none beyond 63 bits.
+pub(crate) fn signed(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn info_message(info: &Info) -> content::Info {
+    content::Info {
+        digest: info.digest.to_string(),
+        size: signed(info.size),
+        created_at: Some(timestamp(info.created_ns)),
+        updated_at: Some(timestamp(info.updated_ns)),
+        labels: (*info.labels).clone(),
+    }
+}
+
+pub(crate) fn status_message(status: &Status) -> content::Status {
+    content::Status {
+        started_at: Some(timestamp(status.started_ns)),
+        updated_at: Some(timestamp(status.updated_ns)),
+        r#ref: status.ref_.clone(),
+        offset: signed(status.offset),
+        total: signed(status.total.unwrap_or(0)),
+        expected: status.expected.map_or_else(String::new, |digest| digest.to_string()),
+    }
+}
+
+pub(crate) fn image_message(image: Image) -> images::Image {
+    images::Image {
+        name: image.name,
+        labels: image.labels,
+        target: Some(Descriptor {
+            media_type: image.target.media_type.unwrap_or_default(),
+            digest: image.target.digest.to_string(),
+            size: signed(image.target.size.unwrap_or(0)),
+            annotations: image.target.annotations,
+        }),
+        created_at: Some(timestamp(image.created_ns)),
+        updated_at: Some(timestamp(image.updated_ns)),
+    }
+}
+
+pub(crate) fn lease_message(lease: Lease) -> leases::Lease {
+    let mut labels = lease.labels;
+    if let Some(ns) = lease.expires_ns {
+        labels.insert(EXPIRE.to_owned(), rfc3339(ns));
+    }
+    leases::Lease { id: lease.id, created_at: Some(timestamp(lease.created_ns)), labels }
+}
+
+/// What a name is to hold; on the wire 0 and the empty text stand for what is not known.
+pub(crate) fn target_value(message: Descriptor) -> Result<Target, Refusal> {
+    let Ok(size) = u64::try_from(message.size) else {
+        let shown: String = message.digest.chars().take(200).collect();
+        let text = format!("descriptor {shown}: size {}: expected 0 (unknown) or more", message.size);
+        return Err(Refusal::invalid(&text));
+    };
+    Ok(Target {
+        digest: Digest::parse(&message.digest)?,
+        size: (size > 0).then_some(size),
+        media_type: (!message.media_type.is_empty()).then_some(message.media_type),
+        annotations: message.annotations,
+    })
+}
+
+/// Labels. Unless they are `exact`, an empty value is none: to containerd it removes the label.
+pub(crate) fn labels_value(mut labels: Labels, exact: bool) -> Labels {
+    if !exact {
+        labels.retain(|_, value| !value.is_empty());
+    }
+    labels
+}
+
+/// The filters of a request, unless there are too many to be worth a look.
+pub(crate) fn filters_value(texts: Vec<String>) -> Result<Vec<String>, Refusal> {
+    if let Some(text) = texts.get(MAX_FILTERS) {
+        let reason = format!("a list of {} filters, at most {MAX_FILTERS} are allowed", texts.len());
+        return Err(Error::InvalidFilter { text: text.clone(), position: 0, reason }.into());
+    }
+    Ok(texts)
+}
+
+/// The most bytes of the ref of an ingest.
+const REF_LIMIT: usize = 1 << 20;
+
+/// The most bytes of the ID of a lease.
+const LEASE_LIMIT: usize = 1024;
+
+/// The most bytes of an image name.
+const NAME_LIMIT: usize = 4096;
+
+/// Return a ref if it is valid.
+pub(crate) fn check_ref(text: &str) -> Result<(), Refusal> {
+    check_length("ref", text, REF_LIMIT)
+}
+
+/// Return the ID of a lease if it is valid.
+pub(crate) fn check_lease(text: &str) -> Result<(), Refusal> {
+    check_shown("lease", text, LEASE_LIMIT)
+}
+
+/// Return an image name if it is valid.
+pub(crate) fn check_name(text: &str) -> Result<(), Refusal> {
+    check_shown("image name", text, NAME_LIMIT)
+}
+
+fn check_length(kind: &str, text: &str, limit: usize) -> Result<(), Refusal> {
+    if (1..=limit).contains(&text.len()) {
+        return Ok(());
+    }
+    let found = format!("expected 1 to {limit} bytes in UTF-8, found {}", text.len());
+    Err(Refusal::invalid(&format!("{kind} {:?}: {found}", head(text))))
+}
+
+/// A text that is shown to people, so that it has no control characters.
+fn check_shown(kind: &str, text: &str, limit: usize) -> Result<(), Refusal> {
+    check_length(kind, text, limit)?;
+    if text.chars().any(char::is_control) {
+        return Err(Refusal::invalid(&format!("{kind} {:?}: it has control characters", head(text))));
+    }
+    Ok(())
+}
+
+/// The beginning of a text from outside.
+pub(crate) fn head(text: &str) -> String {
+    text.chars().take(100).collect()
+}
