@@ -101,6 +101,7 @@ impl Server {
             self.tasks.wait().await;
         });
         self.shared.threads.close();
+        self.shared.store.end();
         self.shared.notes.end();
     }
 

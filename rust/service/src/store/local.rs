@@ -1,6 +1,6 @@
 //! The local store: the blocking core, called directly.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -31,78 +31,86 @@ const TAKEN: usize = 256;
 
 /// A local store.
 pub struct LocalStore {
-    core: Arc<Core>,
+    /// None at the end: a store is closed when nothing holds it.
+    core: RwLock<Option<Arc<Core>>>,
     recent: Recent,
 }
 
 impl LocalStore {
     /// Serve an open store.
     pub fn new(core: Arc<Core>) -> Self {
-        Self { core, recent: Recent::default() }
+        Self { core: RwLock::new(Some(core)), recent: Recent::default() }
     }
 
-    fn volume(&self) -> &Arc<Volume> {
-        self.core.volume()
+    fn core(&self) -> Result<Arc<Core>> {
+        let core = self.core.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let closed = || Error::StoreClosed { message: "the service has ended".to_owned() };
+        Ok(core.ok_or_else(closed)?)
+    }
+
+    fn volume(&self) -> Result<Arc<Volume>> {
+        Ok(Arc::clone(self.core()?.volume()))
     }
 }
 
 impl Store for LocalStore {
     fn info(&self, digest: &Digest) -> Result<Info> {
-        let changes = self.volume().label_changes();
-        let info = self.volume().info(digest)?;
+        let volume = self.volume()?;
+        let changes = volume.label_changes();
+        let info = volume.info(digest)?;
         self.recent.add_info(&info, changes);
         Ok(info)
     }
 
     fn update(&self, digest: &Digest, labels: Labels, paths: &[String]) -> Result<Info> {
-        Ok(self.volume().update(digest, &labels, label_keys(paths)?.as_deref())?)
+        Ok(self.volume()?.update(digest, &labels, label_keys(paths)?.as_deref())?)
     }
 
     fn walk(&self, filters: &[String]) -> Result<Box<dyn Walk>> {
-        Ok(Box::new(self.volume().walk(&Filter::compile(filters)?, None)?))
+        Ok(Box::new(self.volume()?.walk(&Filter::compile(filters)?, None)?))
     }
 
     fn delete(&self, lease: Option<&str>, digest: &Digest) -> Result<()> {
-        let mut outcomes = self.volume().delete_many(lease, &[*digest])?;
+        let mut outcomes = self.volume()?.delete_many(lease, &[*digest])?;
         Ok(outcomes.remove(0)?)
     }
 
     fn blob(&self, digest: &Digest) -> Result<Arc<dyn Blob>> {
-        let blob = Arc::new(self.volume().blob(digest)?);
+        let blob = Arc::new(self.volume()?.blob(digest)?);
         self.recent.add_blob(&blob);
         Ok(blob)
     }
 
     fn ingest(&self, lease: Option<&str>, opening: &Opening) -> Result<Arc<dyn Ingest>> {
         let Opening { name, total, expected, algorithm } = opening;
-        Ok(self.core.ingests().open_under(lease, name, *total, expected.as_ref(), *algorithm)?)
+        Ok(self.core()?.ingests().open_under(lease, name, *total, expected.as_ref(), *algorithm)?)
     }
 
     fn status(&self, name: &str) -> Result<Status> {
-        Ok(self.core.ingests().status(name)?)
+        Ok(self.core()?.ingests().status(name)?)
     }
 
     fn statuses(&self, filters: &[String]) -> Result<Vec<Status>> {
         let filter = Filter::compile(filters)?;
-        let mut statuses = self.core.ingests().statuses()?;
+        let mut statuses = self.core()?.ingests().statuses()?;
         statuses.retain(|status| filter.matches(status));
         Ok(statuses)
     }
 
     fn abort(&self, lease: Option<&str>, name: &str) -> Result<()> {
-        Ok(self.core.ingests().abort_under(lease, name)?)
+        Ok(self.core()?.ingests().abort_under(lease, name)?)
     }
 
     fn image(&self, name: &str) -> Result<Image> {
-        Ok(self.volume().image(name)?)
+        Ok(self.volume()?.image(name)?)
     }
 
     fn images(&self, filters: &[String]) -> Result<Vec<Image>> {
-        Ok(self.volume().images(&Filter::compile(filters)?)?)
+        Ok(self.volume()?.images(&Filter::compile(filters)?)?)
     }
 
     fn create_image(&self, name: &str, target: Target, labels: Labels) -> Result<Image> {
-        let mut images = self.volume().assign_images(&[(name.to_owned(), target)], Some(&labels), Taken::Refuse)?;
+        let mut images = self.volume()?.assign_images(&[(name.to_owned(), target)], Some(&labels), Taken::Refuse)?;
         Ok(images.remove(0))
     }
 
@@ -116,12 +124,12 @@ impl Store for LocalStore {
     ) -> Result<Image> {
         let change = image_change(target, labels, paths)?;
         let expected = expected.map(ToString::to_string);
-        Ok(self.volume().update_image(name, &change, expected.as_deref())?)
+        Ok(self.volume()?.update_image(name, &change, expected.as_deref())?)
     }
 
     fn delete_image(&self, name: &str, expected: Option<&Digest>) -> Result<()> {
         let expected = expected.map(ToString::to_string);
-        Ok(self.volume().delete_image(name, expected.as_deref())?)
+        Ok(self.volume()?.delete_image(name, expected.as_deref())?)
     }
 
     fn create_lease(&self, id: Option<&str>, labels: Labels, expires: Duration) -> Result<Lease> {
@@ -133,39 +141,39 @@ impl Store for LocalStore {
             &new
         };
         let expires_ns = i64::try_from(expires.as_nanos()).unwrap_or(i64::MAX);
-        Ok(self.volume().create_lease(id, &labels, expires_ns)?)
+        Ok(self.volume()?.create_lease(id, &labels, expires_ns)?)
     }
 
     fn leases(&self, filters: &[String]) -> Result<Vec<Lease>> {
-        Ok(self.volume().leases(&Filter::compile(filters)?)?)
+        Ok(self.volume()?.leases(&Filter::compile(filters)?)?)
     }
 
     fn add_to_lease(&self, id: &str, resources: &Resources) -> Result<()> {
-        Ok(self.volume().add_to_lease(id, resources)?)
+        Ok(self.volume()?.add_to_lease(id, resources)?)
     }
 
     fn remove_from_lease(&self, id: &str, resources: &Resources) -> Result<()> {
-        Ok(self.volume().remove_from_lease(id, resources)?)
+        Ok(self.volume()?.remove_from_lease(id, resources)?)
     }
 
     fn lease_resources(&self, id: &str) -> Result<Resources> {
-        Ok(self.volume().lease_resources(id)?)
+        Ok(self.volume()?.lease_resources(id)?)
     }
 
     fn delete_lease(&self, id: &str) -> Result<()> {
-        Ok(self.volume().delete_lease(id)?)
+        Ok(self.volume()?.delete_lease(id)?)
     }
 
     fn events(&self, types: &[&str]) -> Result<Box<dyn Events>> {
-        if self.volume().read_only() {
+        if self.volume()?.read_only() {
             return Err(Refusal::unsupported("the store", "events of a store that is open read-only"));
         }
         let filter = Filter::compile(types)?;
-        Ok(Box::new(self.volume().events().subscribe(filter, MOST_EVENTS)))
+        Ok(Box::new(self.volume()?.events().subscribe(filter, MOST_EVENTS)))
     }
 
     fn info_now(&self, digest: &Digest) -> Option<Info> {
-        self.recent.info(digest, self.volume().label_changes())
+        self.recent.info(digest, self.volume().ok()?.label_changes())
     }
 
     fn blob_now(&self, digest: &Digest) -> Option<Arc<dyn Blob>> {
@@ -173,13 +181,18 @@ impl Store for LocalStore {
             return Some(blob);
         }
         // An error is found again by `blob`.
-        let blob = Arc::new(self.volume().blob_cached(digest).ok()??);
+        let blob = Arc::new(self.volume().ok()?.blob_cached(digest).ok()??);
         self.recent.add_blob(&blob);
         Some(blob)
     }
 
     fn tidy(&self) -> bool {
         self.recent.tidy()
+    }
+
+    fn end(&self) {
+        self.recent.clear();
+        *self.core.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 

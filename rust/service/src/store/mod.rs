@@ -82,6 +82,9 @@ pub trait Store: Send + Sync + 'static {
     fn tidy(&self) -> bool {
         false
     }
+
+    /// Close all that is kept open: there are no more calls.
+    fn end(&self) {}
 }
 
 /// A blob that is open for reading.

@@ -77,6 +77,11 @@ impl Recent {
         !entries.is_empty()
     }
 
+    /// Close all.
+    pub(super) fn clear(&self) {
+        self.entries().clear();
+    }
+
     fn entries(&self) -> MutexGuard<'_, HashMap<Digest, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
