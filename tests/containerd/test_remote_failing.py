@@ -201,7 +201,7 @@ async def test_a_writer_that_is_dropped_by_its_server_says_so_and_keeps_what_was
     ):
         await writer.write(b"data")
         await writer.sync()
-        await off_loop(lambda: clock.pass_until_idle(0.3))
+        await off_loop(clock.pass_until_idle)
         with anyio.fail_after(60), pytest.raises(Unreachable):  # noqa: PT012  # the loop ends by the error
             while True:
                 await anyio.sleep(0.01)

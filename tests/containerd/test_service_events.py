@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -19,7 +18,7 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from grpc import StatusCode
 
-from steelyard import LocalStore
+from steelyard import Descriptor, Digest, LocalStore, MemoryStore
 from steelyard.containerd._proto import (
     changes_pb2,
     content_pb2,
@@ -28,8 +27,7 @@ from steelyard.containerd._proto import (
     images_pb2,
     name_changes_pb2,
 )
-from steelyard.containerd.service import Server, _loop_store
-from steelyard.events import BlockingEvents, Event
+from steelyard.containerd.service import Server
 
 from .serving import serving
 from .wire import SECONDS, Wire, off_loop, refused, sha256, wire
@@ -142,12 +140,27 @@ async def test_a_subscriber_ends_with_the_service_and_leaves_nothing(local_store
     assert not native.subscribed
 
 
-def test_a_client_that_is_too_slow_gets_the_number_of_dropped_events(content: Wire, monkeypatch: Any) -> None:
-    dropped = [Event(type="missed", at=datetime.now(UTC), missed=7)]
-    for kind in (BlockingEvents, _loop_store._Events):
-        monkeypatch.setattr(kind, "wait", lambda *_: dropped)
-    with refused(StatusCode.RESOURCE_EXHAUSTED, "7 events"):
-        next(subscribe(content))
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["local", "memory"])
+async def test_a_client_that_is_too_slow_gets_the_number_of_dropped_events(
+    local_store: LocalStore, short_path: Path, kind: str
+) -> None:
+    """Events for which its connection has no room wait in the service, at most 4096 of them."""
+    store = local_store if kind == "local" else MemoryStore()
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65535)]
+    targets = {f"{number}": Descriptor(digest=Digest.parse(sha256(b"")), size=0) for number in range(4096 + 3000)}
+
+    def drain(events: Any) -> None:
+        with refused(StatusCode.RESOURCE_EXHAUSTED, "the client is too slow", "events were dropped"):
+            for _ in events:
+                pass
+
+    async with Server(store, short_path / "content.sock") as server:
+        with grpc.insecure_channel(server.address, options=options) as channel:
+            events = subscribe(Wire(channel))
+            await off_loop(events.initial_metadata)  # sent when the subscription has begun
+            await store.images.assign(targets, labels={"long": "x" * 4000})
+            await off_loop(lambda: drain(events))
 
 
 @pytest.mark.skipif(shutil.which("ctr") is None, reason="containerd's client is not installed")

@@ -94,12 +94,11 @@ fn expires(text: Option<String>) -> Result<Duration, Refusal> {
         return Err(Refusal::invalid(&text));
     };
     let end_ns = i128::from(end.seconds) * 1_000_000_000 + i128::from(end.nanos);
-    let left = u64::try_from(end_ns - i128::from(now_ns())).unwrap_or(0);
-    let left = Duration::from_nanos(left);
-    if left > LONGEST {
-        return Err(Refusal::invalid(&format!("expires {text}: expected at most {} days from now", 36_525)));
+    let left = end_ns - i128::from(now_ns());
+    if left > i128::try_from(LONGEST.as_nanos()).unwrap_or(i128::MAX) {
+        return Err(Refusal::invalid(&format!("expires {text}: expected at most 36525 days from now")));
     }
-    Ok(left.max(SOONEST))
+    Ok(Duration::from_nanos(u64::try_from(left).unwrap_or(0)).max(SOONEST))
 }
 
 /// The digest, or the ref, of a resource.
