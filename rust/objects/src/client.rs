@@ -20,9 +20,9 @@ use tokio::task::JoinSet;
 use crate::body::Body;
 use crate::bucket::{Bucket, LONGEST_PAUSE, path};
 use crate::error::{Error, Kind, Result};
+use crate::limits::{Limits, SLOWEST, limits};
 use crate::operation::{Meta, Operation, Outcome, Page, Payload};
 use crate::request::{Ending, Request};
-use crate::limits::{Limits, SLOWEST, limits};
 
 /// The code of the system's refusal, where its error has none.
 const EAGAIN: i32 = 11;

@@ -21,16 +21,7 @@ use crate::wait::Wait;
 type LogRow = (&'static str, String, &'static str, String, &'static str, Option<(f64, u64, u64)>);
 
 /// method, open calls, bytes in, bytes out, calls by code, calls by time, seconds, refused calls by limit
-type MethodRow = (
-    &'static str,
-    i64,
-    u64,
-    u64,
-    Vec<(&'static str, u64)>,
-    Vec<u64>,
-    f64,
-    BTreeMap<&'static str, u64>,
-);
+type MethodRow = (&'static str, i64, u64, u64, Vec<(&'static str, u64)>, Vec<u64>, f64, BTreeMap<&'static str, u64>);
 
 /// A running server.
 #[pyclass(frozen, module = "steelyard._native")]
@@ -116,7 +107,8 @@ impl ContentServer {
                         Level::Warning => "warning",
                         Level::Error => "error",
                     };
-                    let ended = record.ended.map(|(took, bytes_in, bytes_out)| (took.as_secs_f64(), bytes_in, bytes_out));
+                    let ended =
+                        record.ended.map(|(took, bytes_in, bytes_out)| (took.as_secs_f64(), bytes_in, bytes_out));
                     logs.push((level, record.message, record.method, record.subject, record.code, ended));
                 }
             }

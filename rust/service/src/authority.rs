@@ -43,15 +43,27 @@ enum Frame {
 enum Field {
     Start,
     /// In a number of several bytes, and what it is.
-    Number { value: u64, shift: u32, then: Then },
+    Number {
+        value: u64,
+        shift: u32,
+        then: Then,
+    },
     /// At the length of a name, whose value comes after it.
     Name,
     /// At the length of a value.
-    Value { is_authority: bool },
+    Value {
+        is_authority: bool,
+    },
     /// In the name of a header with so many bytes to come, of which so many are those of `NAME`.
-    InName { left: u64, known: Option<usize> },
+    InName {
+        left: u64,
+        known: Option<usize>,
+    },
     /// In a value with so many bytes to come.
-    InValue { left: u64, is_changed: bool },
+    InValue {
+        left: u64,
+        is_changed: bool,
+    },
 }
 
 /// What a number is.

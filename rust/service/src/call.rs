@@ -15,9 +15,9 @@ use crate::grpc::code::Code;
 use crate::grpc::receive::{Broken, Receiver};
 use crate::grpc::send::{Sender, Unsent};
 use crate::log::{Level, Note, Record};
+use crate::method::Method;
 use crate::refusal::Refusal;
-use crate::services::Method;
-use crate::shared::{Phase, Shared};
+use crate::shared::Shared;
 use crate::store::Store;
 use crate::values::head;
 
@@ -87,59 +87,30 @@ impl Call {
         }
     }
 
-    /// Serve the call to its end.
-    pub(crate) async fn serve(mut self) {
-        let shared = Arc::clone(&self.shared);
-        shared.metrics.begin(self.method);
-        let limits = &shared.limits;
-        let limit = if self.method.is_write() { &limits.writes } else { &limits.calls };
-        let code = match limit.try_acquire() {
-            Ok(_seat) => {
-                let ended = {
-                    let handled = std::pin::pin!(self.handle());
-                    tokio::select! {
-                        biased;
-                        ended = handled => ended,
-                        () = shared.until(Phase::Ended) => Err(End::Gone(Code::Cancelled)),
-                    }
-                };
-                self.end(ended, false)
-            }
-            Err(_) => {
-                let refused = self.busy();
-                drop(timeout(REFUSED, self.receiver.message()).await);
-                self.end(Err(End::Refused(refused)), true)
-            }
-        };
-        self.leave(code);
-    }
-
-    fn busy(&self) -> Refusal {
+    /// Refuse the call, because as many are open as may be, after its first request if that comes soon.
+    pub(crate) async fn refuse(mut self) {
         let most = self.shared.settings.calls;
-        let (limit, kind) = if self.method.is_write() { ("writes", "Write calls") } else { ("calls", "calls other than Write") };
+        let is_write = self.method.is_write();
+        let (limit, kind) = if is_write { ("writes", "Write calls") } else { ("calls", "calls other than Write") };
         let refused = Refusal::busy(limit, &format!("{most} {kind} are open, the most that --calls allows"));
         self.log_refusal(&refused);
-        refused
+        drop(timeout(REFUSED, self.receiver.message()).await);
+        self.sender.end(Some(&refused));
+        self.leave(refused.code);
     }
 
-    async fn handle(&mut self) -> Result<(), End> {
-        self.check_namespace()?;
-        let within = self.headers.get("grpc-timeout").and_then(|value| deadline(value.as_bytes()));
-        match within {
-            None => crate::services::handle(self).await,
-            Some(within) => timeout(within, crate::services::handle(self)).await.unwrap_or_else(|_| {
-                Err(Refusal::new(Code::DeadlineExceeded, "the client's own deadline has passed").into())
-            }),
-        }
+    /// The time that the client gives the call.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.headers.get("grpc-timeout").and_then(|value| deadline(value.as_bytes()))
     }
 
     /// Refuse a namespace that cannot be one; which one it is makes no difference, all share the store.
-    fn check_namespace(&self) -> Result<(), Refusal> {
+    pub(crate) fn check_namespace(&self) -> Result<(), Refusal> {
         let Some(namespace) = self.header("containerd-namespace") else { return Ok(()) };
         let is_valid = namespace.len() <= NAMESPACE_LIMIT
-            && namespace.split(['.', '_', '-']).all(|part| {
-                !part.is_empty() && part.bytes().all(|letter| letter.is_ascii_alphanumeric())
-            });
+            && namespace
+                .split(['.', '_', '-'])
+                .all(|part| !part.is_empty() && part.bytes().all(|letter| letter.is_ascii_alphanumeric()));
         if is_valid {
             return Ok(());
         }
@@ -276,18 +247,16 @@ impl Call {
         self.shared.threads.run(move || call(&*store)).await
     }
 
-    /// End the call towards its client, and return how it ended.
-    fn end(&mut self, ended: Result<(), End>, is_logged: bool) -> Code {
-        match ended {
+    /// End the call towards its client, and take down how it ended.
+    pub(crate) fn end(mut self, ended: Result<(), End>) {
+        let code = match ended {
             Ok(()) => {
                 self.sender.end(None);
                 Code::Ok
             }
             Err(_) if self.is_answered => Code::Ok,
             Err(End::Refused(refused)) => {
-                if !is_logged {
-                    self.log_refusal(&refused);
-                }
+                self.log_refusal(&refused);
                 self.sender.end(Some(&refused));
                 refused.code
             }
@@ -295,7 +264,8 @@ impl Call {
                 self.sender.reset(Reason::CANCEL);
                 code
             }
-        }
+        };
+        self.leave(code);
     }
 
     fn leave(&self, code: Code) {

@@ -8,7 +8,8 @@
 //! | `marked`, `authority` | connections, as forks see them and as h2 takes them |
 //! | `services` | the calls themselves |
 //! | `store` | what the calls need of a store; the local store |
-//! | `values`, `refusal` | values and errors as they go over the wire |
+//! | `method`, `proto` | the methods and their messages |
+//! | `values`, `times`, `refusal` | values and errors as they go over the wire |
 //! | `threads` | the threads on which a store is called |
 //! | `log`, `metrics` | what is told to the owner of the server |
 //!
@@ -20,14 +21,17 @@ mod call;
 mod grpc;
 mod log;
 mod marked;
+mod method;
 mod metrics;
 mod proto;
 mod refusal;
 mod server;
 mod services;
+mod settings;
 mod shared;
 pub mod store;
 mod threads;
+mod times;
 mod values;
 
 pub use grpc::code::Code;
@@ -35,4 +39,4 @@ pub use log::{Level, Note, Record};
 pub use metrics::{MethodMetrics, SECONDS, Snapshot};
 pub use refusal::Refusal;
 pub use server::Server;
-pub use shared::Settings;
+pub use settings::Settings;

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::grpc::code::Code;
-use crate::services::Method;
+use crate::method::Method;
 
 /// The upper bounds of the buckets of a call's time, in seconds.
 pub const SECONDS: [f64; 15] =

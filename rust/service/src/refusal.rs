@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use steelyard_core::error::Error;
 
 use crate::grpc::code::Code;
-use crate::values::rfc3339;
+use crate::times::rfc3339;
 
 /// The most bytes of a message on the wire. It travels in a header, and clients take 8 KiB of all headers together.
 const MESSAGE_LIMIT: usize = 2048;
@@ -119,7 +119,8 @@ impl From<Error> for Refusal {
         }
         let mut text = error.to_string();
         if let Error::DataCorrupt { name: path, .. } = &error
-            && let Some(file) = Path::new(path).file_name().and_then(|file| file.to_str()).filter(|_| path.starts_with('/'))
+            && let Some(file) =
+                Path::new(path).file_name().and_then(|file| file.to_str()).filter(|_| path.starts_with('/'))
         {
             // A control file of the store.
             text = text.replace(path, file);

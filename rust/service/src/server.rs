@@ -23,10 +23,12 @@ use crate::grpc::code::Code;
 use crate::grpc::send::Sender;
 use crate::log::Note;
 use crate::marked::Marked;
+use crate::method::Method;
 use crate::metrics::Snapshot;
 use crate::refusal::Refusal;
-use crate::services::Method;
-use crate::shared::{Phase, Settings, Shared};
+use crate::services::serve as serve_call;
+use crate::settings::Settings;
+use crate::shared::{Phase, Shared};
 use crate::store::Store;
 
 /// The most connections at a time. Further ones are closed: their descriptors belong to the whole process.
@@ -220,7 +222,7 @@ fn start(request: Request<RecvStream>, mut response: SendResponse<Bytes>, shared
         Sender::new(response, shared.settings.idle).end(Some(&refused));
         return;
     };
-    tasks.spawn(Call::new(Arc::clone(shared), method, request, response).serve());
+    tasks.spawn(serve_call(Call::new(Arc::clone(shared), method, request, response)));
 }
 
 fn is_grpc(value: &HeaderValue) -> bool {

@@ -1,38 +1,22 @@
 //! Between the messages of the protocol and the values of the core.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use prost_types::Timestamp;
+use prost_types::FieldMask;
 use steelyard_core::digest::Digest;
-use steelyard_core::filter::MAX_FILTERS;
 use steelyard_core::error::Error;
+use steelyard_core::filter::MAX_FILTERS;
 use steelyard_core::model::{Image, Info, Labels, Lease, Status, Target};
 
 use crate::proto::containerd::types::Descriptor;
 use crate::proto::{content, images, leases};
 use crate::refusal::Refusal;
+use crate::times::{rfc3339, timestamp};
+
+/// A header of our own client: labels mean what they say, also those with an empty value, which containerd removes, and an Abort or
+/// Delete of what is not there is `NOT_FOUND`.
+pub(crate) const EXACT: &str = "steelyard-exact";
 
 /// The label of a lease with the time at which it ends. In a store that is the lease's own time, and no label.
 pub(crate) const EXPIRE: &str = "containerd.io/gc.expire";
-
-const SECOND: i64 = 1_000_000_000;
-
-/// A time. Its resolution is that of all interfaces: a microsecond.
-pub(crate) fn timestamp(ns: i64) -> Timestamp {
-    let nanos = i32::try_from(ns.rem_euclid(SECOND) / 1000 * 1000).unwrap_or(0);
-    Timestamp { seconds: ns.div_euclid(SECOND), nanos }
-}
-
-/// A time as text, such as `2030-01-31T12:00:00Z`.
-pub(crate) fn rfc3339(ns: i64) -> String {
-    timestamp(ns).to_string()
-}
-
-/// Now, in nanoseconds since the epoch.
-pub(crate) fn now_ns() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
-}
 
 /// A size or an offset. There are none beyond 63 bits.
 pub(crate) fn signed(size: u64) -> i64 {
@@ -159,4 +143,9 @@ fn check_shown(kind: &str, text: &str, limit: usize) -> Result<(), Refusal> {
 /// The beginning of a text from outside.
 pub(crate) fn head(text: &str) -> String {
     text.chars().take(100).collect()
+}
+
+/// The fields that an update is to change; none: all.
+pub(crate) fn paths(mask: Option<FieldMask>) -> Vec<String> {
+    mask.map(|mask| mask.paths).unwrap_or_default()
 }

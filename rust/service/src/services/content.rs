@@ -5,17 +5,16 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use prost::Message as _;
-use prost::encoding::{encoded_len_varint, encode_varint};
+use prost::encoding::{encode_varint, encoded_len_varint};
 use steelyard_core::digest::Digest;
 use steelyard_core::error::Error;
 
-use super::{EXACT, paths};
 use crate::call::{Call, End};
 use crate::grpc::send::put_prefix;
 use crate::proto::content as pb;
 use crate::refusal::Refusal;
 use crate::store::Blob;
-use crate::values::{check_lease, check_ref, filters_value, info_message, labels_value, status_message};
+use crate::values::{EXACT, check_lease, check_ref, filters_value, info_message, labels_value, paths, status_message};
 
 /// The most blobs of a List message: containerd's number.
 const PAGE: usize = 100;

@@ -18,11 +18,11 @@ use crate::proto::images::{ImageCreate, ImageDelete, ImageUpdate};
 use crate::refusal::Refusal;
 use crate::shared::Phase;
 use crate::store::Events;
-use crate::values::{filters_value, signed, timestamp};
+use crate::times::timestamp;
+use crate::values::{filters_value, signed};
 
 /// The events that containerd has, too.
-const TYPES: [&str; 5] =
-    ["type==created", "type==deleted", "type==name_set", "type==name_moved", "type==name_removed"];
+const TYPES: [&str; 5] = ["type==created", "type==deleted", "type==name_set", "type==name_moved", "type==name_removed"];
 
 /// How long a store that cannot notify is waited for.
 const LOOK: Duration = Duration::from_secs(1);
@@ -102,7 +102,8 @@ impl<'a> Change<'a> {
         let digest = event.digest.map(|digest| digest.to_string()).unwrap_or_default();
         let name = event.name.clone().unwrap_or_default();
         let (topic, at_ns) = ("", event.at_ns);
-        let blank = Self { namespace, topic, at_ns, digest: None, name: None, labels: Labels::new(), message: Any::default() };
+        let blank =
+            Self { namespace, topic, at_ns, digest: None, name: None, labels: Labels::new(), message: Any::default() };
         let labels = (*event.labels).clone();
         match event.kind {
             EventKind::Created => {

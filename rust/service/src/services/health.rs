@@ -1,7 +1,7 @@
 //! gRPC's health service: SERVING, until the server drains.
 
-use super::served;
 use crate::call::{Call, End};
+use crate::method::served;
 use crate::proto::health::health_check_response::ServingStatus;
 use crate::proto::health::{HealthCheckRequest, HealthCheckResponse};
 use crate::refusal::Refusal;
@@ -39,7 +39,8 @@ pub(super) async fn watch(call: &mut Call) -> Result<(), End> {
 
 fn is_known(call: &Call) -> bool {
     let service = call.subject.as_str();
-    service.is_empty() || served(&call.shared.settings).iter().any(|name| *name == service && !name.starts_with("grpc."))
+    service.is_empty()
+        || served(&call.shared.settings).iter().any(|name| *name == service && !name.starts_with("grpc."))
 }
 
 fn response(call: &Call) -> HealthCheckResponse {

@@ -3,11 +3,10 @@
 use steelyard_core::digest::Digest;
 use steelyard_core::model::{Labels, Target, check_labels};
 
-use super::{EXACT, paths};
 use crate::call::{Call, End};
 use crate::proto::images as pb;
 use crate::refusal::Refusal;
-use crate::values::{check_name, filters_value, image_message, labels_value, target_value};
+use crate::values::{EXACT, check_name, filters_value, image_message, labels_value, paths, target_value};
 
 /// A header of our own client: Update and Delete change a name only if it holds this digest.
 const EXPECTED: &str = "steelyard-expected";
@@ -37,9 +36,8 @@ pub(super) async fn update(call: &mut Call) -> Result<(), End> {
     let request: pb::UpdateImageRequest = call.request().await?;
     let Given { name, target, labels } = given(call, request.image)?;
     let (paths, expected) = (paths(request.update_mask), expected(call)?);
-    let updated = move |store: &dyn crate::store::Store| {
-        store.update_image(&name, target, labels, &paths, expected.as_ref())
-    };
+    let updated =
+        move |store: &dyn crate::store::Store| store.update_image(&name, target, labels, &paths, expected.as_ref());
     let image = call.store(updated).await?;
     call.answer(&pb::UpdateImageResponse { image: Some(image_message(image)) }).await
 }

@@ -9,7 +9,8 @@ use steelyard_core::model::{Resources, check_labels};
 use crate::call::{Call, End};
 use crate::proto::leases as pb;
 use crate::refusal::Refusal;
-use crate::values::{EXPIRE, check_lease, check_ref, filters_value, head, lease_message, now_ns};
+use crate::times::now_ns;
+use crate::values::{EXPIRE, check_lease, check_ref, filters_value, head, lease_message};
 
 /// The longest time of a lease: a hundred years.
 const LONGEST: Duration = Duration::from_secs(36_525 * 86_400);

@@ -9,110 +9,45 @@ mod reflection;
 mod write;
 mod write_message;
 
-use prost_types::FieldMask;
+use std::sync::Arc;
+
+use tokio::time::timeout;
 
 use crate::call::{Call, End};
-use crate::shared::Settings;
+use crate::grpc::code::Code;
+use crate::method::Method;
+use crate::refusal::Refusal;
+use crate::shared::Phase;
 
-/// Have the methods from rows `Variant, "service", "method";`.
-macro_rules! methods {
-    ($($method:ident, $service:literal, $name:literal;)*) => {
-        /// The methods of all services.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Method {
-            $($method,)*
-        }
-
-        impl Method {
-            pub(crate) const ALL: &'static [Self] = &[$(Self::$method,)*];
-
-            /// Its full name.
-            pub(crate) fn name(self) -> &'static str {
-                match self {
-                    $(Self::$method => concat!("/", $service, "/", $name),)*
-                }
-            }
-
-            /// Its service.
-            pub(crate) fn service(self) -> &'static str {
-                match self {
-                    $(Self::$method => $service,)*
-                }
-            }
-
-            /// Its name within the service.
-            pub(crate) fn short_name(self) -> &'static str {
-                match self {
-                    $(Self::$method => $name,)*
-                }
-            }
-
-            /// The method of that full name.
-            pub(crate) fn of(path: &str) -> Option<Self> {
-                match path {
-                    $(concat!("/", $service, "/", $name) => Some(Self::$method),)*
-                    _ => None,
-                }
-            }
+/// Serve a call to its end.
+pub(crate) async fn serve(mut call: Call) {
+    let shared = Arc::clone(&call.shared);
+    shared.metrics.begin(call.method);
+    let limit = if call.method.is_write() { &shared.limits.writes } else { &shared.limits.calls };
+    let Ok(_seat) = limit.try_acquire() else { return call.refuse().await };
+    let ended = {
+        let answered = std::pin::pin!(answer(&mut call));
+        tokio::select! {
+            biased;
+            ended = answered => ended,
+            () = shared.until(Phase::Ended) => Err(End::Gone(Code::Cancelled)),
         }
     };
+    call.end(ended);
 }
 
-methods! {
-    Info, "containerd.services.content.v1.Content", "Info";
-    Update, "containerd.services.content.v1.Content", "Update";
-    List, "containerd.services.content.v1.Content", "List";
-    Delete, "containerd.services.content.v1.Content", "Delete";
-    Read, "containerd.services.content.v1.Content", "Read";
-    Status, "containerd.services.content.v1.Content", "Status";
-    ListStatuses, "containerd.services.content.v1.Content", "ListStatuses";
-    Write, "containerd.services.content.v1.Content", "Write";
-    Abort, "containerd.services.content.v1.Content", "Abort";
-    ImageGet, "containerd.services.images.v1.Images", "Get";
-    ImageList, "containerd.services.images.v1.Images", "List";
-    ImageCreate, "containerd.services.images.v1.Images", "Create";
-    ImageUpdate, "containerd.services.images.v1.Images", "Update";
-    ImageDelete, "containerd.services.images.v1.Images", "Delete";
-    Subscribe, "containerd.services.events.v1.Events", "Subscribe";
-    LeaseCreate, "containerd.services.leases.v1.Leases", "Create";
-    LeaseDelete, "containerd.services.leases.v1.Leases", "Delete";
-    LeaseList, "containerd.services.leases.v1.Leases", "List";
-    LeaseAdd, "containerd.services.leases.v1.Leases", "AddResource";
-    LeaseRemove, "containerd.services.leases.v1.Leases", "DeleteResource";
-    LeaseResources, "containerd.services.leases.v1.Leases", "ListResources";
-    Check, "grpc.health.v1.Health", "Check";
-    Watch, "grpc.health.v1.Health", "Watch";
-    Reflect, "grpc.reflection.v1alpha.ServerReflection", "ServerReflectionInfo";
-}
-
-/// The service that is offered only if the store collects its own garbage.
-const LEASES: &str = "containerd.services.leases.v1.Leases";
-
-/// A header of our own client: labels mean what they say, also those with an empty value, which containerd removes, and an Abort or
-/// Delete of what is not there is `NOT_FOUND`.
-pub(crate) const EXACT: &str = "steelyard-exact";
-
-impl Method {
-    /// Whether it is served.
-    pub(crate) fn is_served(self, settings: &Settings) -> bool {
-        settings.leases || self.service() != LEASES
-    }
-
-    pub(crate) fn is_write(self) -> bool {
-        self == Self::Write
+/// Answer a call within the time that its client gives it.
+async fn answer(call: &mut Call) -> Result<(), End> {
+    call.check_namespace()?;
+    match call.deadline() {
+        None => handle(call).await,
+        Some(within) => timeout(within, handle(call)).await.unwrap_or_else(|_| {
+            Err(Refusal::new(Code::DeadlineExceeded, "the client's own deadline has passed").into())
+        }),
     }
 }
 
-/// The services that are served, each once.
-pub(crate) fn served(settings: &Settings) -> Vec<&'static str> {
-    let methods = Method::ALL.iter().filter(|method| method.is_served(settings));
-    let mut services: Vec<_> = methods.map(|method| method.service()).collect();
-    services.dedup();
-    services
-}
-
-/// Serve a call.
-pub(crate) async fn handle(call: &mut Call) -> Result<(), End> {
+async fn handle(call: &mut Call) -> Result<(), End> {
     match call.method {
         Method::Info => content::info(call).await,
         Method::Update => content::update(call).await,
@@ -139,9 +74,4 @@ pub(crate) async fn handle(call: &mut Call) -> Result<(), End> {
         Method::Watch => health::watch(call).await,
         Method::Reflect => reflection::reflect(call).await,
     }
-}
-
-/// The fields that an update is to change; none: all.
-fn paths(mask: Option<FieldMask>) -> Vec<String> {
-    mask.map(|mask| mask.paths).unwrap_or_default()
 }

@@ -6,9 +6,9 @@ use std::sync::LazyLock;
 use prost::Message as _;
 use prost_types::{DescriptorProto, FileDescriptorProto, FileDescriptorSet};
 
-use super::served;
 use crate::call::{Call, End, decode};
 use crate::grpc::code::Code;
+use crate::method::served;
 use crate::proto::DESCRIPTORS;
 use crate::proto::reflection::server_reflection_request::MessageRequest as Question;
 use crate::proto::reflection::server_reflection_response::MessageResponse as Answer;
@@ -47,7 +47,9 @@ fn answer(call: &Call, question: Option<&Question>) -> Answer {
         _ => None,
     };
     match found {
-        Some(file) => Answer::FileDescriptorResponse(FileDescriptorResponse { file_descriptor_proto: with_imports(file) }),
+        Some(file) => {
+            Answer::FileDescriptorResponse(FileDescriptorResponse { file_descriptor_proto: with_imports(file) })
+        }
         None => Answer::ErrorResponse(ErrorResponse {
             error_code: Code::NotFound as i32,
             error_message: "there is no such file or symbol".to_owned(),

@@ -11,7 +11,6 @@ use steelyard_core::model::Labels;
 use steelyard_core::store::ingest::Pushed;
 use tokio::sync::oneshot;
 
-use super::EXACT;
 use super::content::lease_of;
 use super::write_message::{Incoming, receive, receive_labels};
 use crate::call::{Call, End};
@@ -19,7 +18,8 @@ use crate::proto::content::{WriteAction, WriteContentRequest, WriteContentRespon
 use crate::refusal::Refusal;
 use crate::shared::Shared;
 use crate::store::{Ingest, Opening, Store};
-use crate::values::{check_ref, labels_value, signed, timestamp};
+use crate::times::timestamp;
+use crate::values::{EXACT, check_ref, labels_value, signed};
 
 /// A header of our own client: what the digests in the responses are to be of, where `expected` does not say.
 const ALGORITHM: &str = "steelyard-algorithm";

@@ -1,0 +1,24 @@
+//! Times: nanoseconds since the epoch, and as the protocol has them.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prost_types::Timestamp;
+
+const SECOND: i64 = 1_000_000_000;
+
+/// A time. Its resolution is that of all interfaces: a microsecond.
+pub(crate) fn timestamp(ns: i64) -> Timestamp {
+    let nanos = i32::try_from(ns.rem_euclid(SECOND) / 1000 * 1000).unwrap_or(0);
+    Timestamp { seconds: ns.div_euclid(SECOND), nanos }
+}
+
+/// A time as text, such as `2030-01-31T12:00:00Z`.
+pub(crate) fn rfc3339(ns: i64) -> String {
+    timestamp(ns).to_string()
+}
+
+/// Now, in nanoseconds since the epoch.
+pub(crate) fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
