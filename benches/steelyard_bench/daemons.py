@@ -43,7 +43,9 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="steelyard_bench.daemons", description=__doc__)
     parser.add_argument("--programs", type=Path, help="folder of containerd and ctr")
-    parser.add_argument("--directory", type=Path, default=Path(), help="folder on the disk to measure on (default: here)")
+    parser.add_argument(
+        "--directory", type=Path, default=Path(), help="folder on the disk to measure on (default: here)"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each work, in turns (default: 3)")
     parser.add_argument("--size", type=int, nargs="*", default=[size // _MIB for size in _SIZES], help="sizes in MiB")
     options = parser.parse_args(words)

@@ -147,7 +147,11 @@ async def test_a_client_that_is_too_slow_gets_the_number_of_dropped_events(
 ) -> None:
     """Events for which its connection has no room wait in the service, at most 4096 of them."""
     store = local_store if kind == "local" else MemoryStore()
-    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65535)]
+    options = [
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", 65535),
+    ]
     targets = {f"{number}": Descriptor(digest=Digest.parse(sha256(b"")), size=0) for number in range(4096 + 3000)}
 
     def drain(events: Any) -> None:

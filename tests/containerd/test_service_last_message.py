@@ -15,7 +15,19 @@ from .wire import SECONDS, Wire
 PIECE = 256 << 10
 """The most bytes that the service reads at a time."""
 
-SIZES = (1, 100, (64 << 10) - 1, PIECE - 13, PIECE - 12, PIECE - 11, PIECE, PIECE + 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1)
+SIZES = (
+    1,
+    100,
+    (64 << 10) - 1,
+    PIECE - 13,
+    PIECE - 12,
+    PIECE - 11,
+    PIECE,
+    PIECE + 1,
+    (1 << 20) - 1,
+    1 << 20,
+    (1 << 20) + 1,
+)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -199,8 +199,8 @@ def test_the_page_on_containerd_gives_the_limits_of_the_service() -> None:
     calls = str(_default(Server, "calls"))
 
     assert limits["a message, either way"] == f"{_default(Server, 'message_bytes') >> 20} MiB"
-    assert limits["concurrent Write calls; each has a thread"] == calls
-    assert limits["all other concurrent calls; each has a thread"] == calls
+    assert limits["concurrent Write calls"] == calls
+    assert limits["all other concurrent calls"] == calls
     idle = f"{_default(Server, 'idle_seconds')} s"
     assert limits["waiting for a client's next message"] == limits["waiting for a client to take a message"] == idle
     assert limits["one step of a store other than `LocalStore`"] == f"{_default(Server, 'wait_seconds')} s"

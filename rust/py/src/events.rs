@@ -170,7 +170,7 @@ impl Subscription {
     }
 }
 
-/// What Python gives.
+/// The item of a row of Python.
 pub(crate) fn item(row: GivenRow) -> Result<Item> {
     let (kind, at_ns, digest, size, name, lease, previous, reason, labels, missed) = row;
     if missed > 0 {

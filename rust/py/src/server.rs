@@ -62,7 +62,7 @@ impl ContentServer {
         let server = Arc::new(started.map_err(|error| Error::io(&error, "", "start a server"))?);
         if let Some(store) = local {
             let entry: Weak<dyn End> = Arc::downgrade(&server) as _;
-            store.get().opened().add(entry)?;
+            store.get().opened.add(entry)?;
         }
         Ok(Self(ProcessBound::new(server)))
     }

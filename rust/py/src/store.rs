@@ -38,7 +38,8 @@ pub(crate) struct Store {
     path: OsString,
     read_only: bool,
     core: Handle<store::Store>,
-    opened: Arc<Opened>,
+    /// All that is open of it.
+    pub(crate) opened: Arc<Opened>,
 }
 
 impl Store {
@@ -49,13 +50,6 @@ impl Store {
 
     pub(crate) fn core(&self) -> CoreResult<Arc<store::Store>> {
         self.core.get(|| format!("store {}", self.path.display()))
-    }
-}
-
-impl Store {
-    /// All that is open of it.
-    pub(crate) fn opened(&self) -> &Opened {
-        &self.opened
     }
 }
 

@@ -66,7 +66,7 @@ enum Field {
     },
 }
 
-/// What a number is.
+/// The meaning of a number.
 #[derive(Clone, Copy)]
 enum Then {
     /// A header of the tables, whole.
@@ -231,7 +231,7 @@ mod tests {
         [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frames.concat()].concat()
     }
 
-    /// What is left of these bytes, whatever their parts.
+    /// These bytes as h2 gets them, in whatever parts they come.
     fn passed(bytes: &[u8]) -> Vec<u8> {
         let mut whole = bytes.to_vec();
         Authority::new().pass(&mut whole);

@@ -11,7 +11,7 @@
 //! | `method`, `proto` | the methods and their messages |
 //! | `values`, `times`, `refusal` | values and errors as they go over the wire |
 //! | `threads` | the threads on which a store is called |
-//! | `log`, `metrics` | what is told to the owner of the server |
+//! | `log`, `metrics` | notes and counts for the owner of the server |
 //!
 //! No call waits for a disk on a thread of the runtime: what may wait goes to `threads`. `docs/containerd.md` has the rules of the
 //! protocol.

@@ -1,4 +1,4 @@
-//! What the owner of a server is told: entries for its log, and refs that have become free.
+//! The notes for the owner of a server: entries for its log, and refs that have become free.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,7 +38,7 @@ pub struct Record {
     pub ended: Option<(Duration, u64, u64)>,
 }
 
-/// Something that the owner is told.
+/// A note for the owner.
 #[derive(Clone, Debug)]
 pub enum Note {
     /// An entry of the log.

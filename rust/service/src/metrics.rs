@@ -1,4 +1,4 @@
-//! What is counted, for each method.
+//! The counts of each method.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};

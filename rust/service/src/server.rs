@@ -122,7 +122,7 @@ impl Server {
         self.shared.notes.all.store(all, std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// What was counted so far.
+    /// The counts so far.
     pub fn metrics(&self) -> Snapshot {
         self.shared.metrics.snapshot()
     }

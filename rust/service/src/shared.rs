@@ -1,4 +1,4 @@
-//! What all calls of a server share.
+//! The things that all calls of a server share.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub(crate) enum Phase {
     Ended,
 }
 
-/// What all calls of a server share.
+/// The things that all calls of a server share.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) store: Arc<dyn Store>,
@@ -44,7 +44,7 @@ pub(crate) struct Limits {
 impl Shared {
     pub(crate) fn new(store: Arc<dyn Store>, settings: Settings) -> Self {
         let calls = settings.calls;
-        let seats = (calls / 4).max(1);
+        let watching = (calls / 4).max(1);
         Self {
             store,
             threads: Threads::new(calls),
@@ -54,8 +54,8 @@ impl Shared {
             limits: Limits {
                 writes: Semaphore::new(calls),
                 calls: Semaphore::new(calls),
-                watchers: Semaphore::new(seats),
-                subscribers: Semaphore::new(seats),
+                watchers: Semaphore::new(watching),
+                subscribers: Semaphore::new(watching),
             },
             opened: Notify::new(),
             settings,
@@ -63,7 +63,7 @@ impl Shared {
     }
 
     /// How many calls may watch for the health, and for events.
-    pub(crate) fn seats(&self) -> usize {
+    pub(crate) fn watching(&self) -> usize {
         (self.settings.calls / 4).max(1)
     }
 

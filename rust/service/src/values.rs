@@ -67,7 +67,7 @@ pub(crate) fn lease_message(lease: Lease) -> leases::Lease {
     leases::Lease { id: lease.id, created_at: Some(timestamp(lease.created_ns)), labels }
 }
 
-/// What a name is to hold; on the wire 0 and the empty text stand for what is not known.
+/// The target of a name; on the wire 0 and the empty text stand for what is not known.
 pub(crate) fn target_value(message: Descriptor) -> Result<Target, Refusal> {
     let Ok(size) = u64::try_from(message.size) else {
         let shown: String = message.digest.chars().take(200).collect();

@@ -38,9 +38,7 @@ StatusRow = tuple[str, int, int | None, str | None, int, int]
 TargetRow = tuple[str, int | None, str | None, dict[str, str]]
 ImageRow = tuple[str, TargetRow, int, int, dict[str, str]]
 LeaseRow = tuple[str, int, int | None, int | None, dict[str, str]]
-EventRow = tuple[
-    str, int, str | None, int | None, str | None, str | None, str | None, str | None, dict[str, str], int
-]
+EventRow = tuple[str, int, str | None, int | None, str | None, str | None, str | None, str | None, dict[str, str], int]
 
 
 class LoopCalls:

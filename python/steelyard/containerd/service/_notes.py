@@ -1,4 +1,4 @@
-"""What the native server tells its owner: entries of the log, and refs that tasks may wait for."""
+"""The notes of the native server: entries of the log, and refs that have become free, for which tasks may wait."""
 
 from __future__ import annotations
 

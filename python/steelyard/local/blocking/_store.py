@@ -139,12 +139,7 @@ class BlockingStore(ProcessBound):
     ) -> None:
         self.native = native
         self.lease = lease
-        self._released = released
-
-    @property
-    def released(self) -> Callable[[str], object]:
-        """What is called with every ref that becomes free."""
-        return self._released
+        self.released = released
 
     @classmethod
     def open(cls, options: OpenOptions, released: Callable[[str], object] = _ignore) -> Self:
@@ -186,7 +181,7 @@ class BlockingStore(ProcessBound):
 
     def with_lease(self, lease: str) -> BlockingStore:
         """Return this store with a lease; see `Store.with_lease`. Closing either closes both."""
-        return BlockingStore(self.native, self._released, lease=lease)
+        return BlockingStore(self.native, self.released, lease=lease)
 
     def protect(self, digests: Iterable[Digest | str]) -> None:
         """Protect blobs from garbage collection before they are looked for: by the lease of this store, or for the grace time.
@@ -345,7 +340,7 @@ class BlockingStore(ProcessBound):
             algorithm=None if options.algorithm is None else options.algorithm.value,
             lease=self.lease,
         )
-        return BlockingIngest(native, self._released)
+        return BlockingIngest(native, self.released)
 
     def anonymous(self, algorithm: Algorithm) -> BlockingIngest:
         """Begin an ingest without a ref; nothing of it remains if it is closed without a commit."""
@@ -362,7 +357,7 @@ class BlockingStore(ProcessBound):
     def abort(self, ref: str) -> None:
         """Discard an ingest; see `IngestManager.abort`."""
         self.native.abort(check_ref(ref), lease=self.lease)
-        self._released(ref)
+        self.released(ref)
 
 
 class BlobPages(Iterator[list[Info]]):

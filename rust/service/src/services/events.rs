@@ -34,8 +34,8 @@ pub(super) async fn subscribe(call: &mut Call) -> Result<(), End> {
     let filter = call.store(move |_| Ok(Filter::compile(&filters)?)).await?;
     let namespace = call.header("containerd-namespace").unwrap_or_else(|| "default".to_owned());
     let shared = call.shared.clone();
-    let Ok(_seat) = shared.limits.subscribers.try_acquire() else {
-        let text = format!("{} calls wait for events, the most there may be", shared.seats());
+    let Ok(_place) = shared.limits.subscribers.try_acquire() else {
+        let text = format!("{} calls wait for events, the most there may be", shared.watching());
         return Err(Refusal::busy("subscribers", &text).into());
     };
     let mut events = call.store(|store| store.events(&TYPES)).await?;

@@ -22,8 +22,8 @@ pub(super) async fn watch(call: &mut Call) -> Result<(), End> {
     let request: HealthCheckRequest = call.request().await?;
     call.subject = request.service;
     let shared = call.shared.clone();
-    let Ok(_seat) = shared.limits.watchers.try_acquire() else {
-        let most = shared.seats();
+    let Ok(_place) = shared.limits.watchers.try_acquire() else {
+        let most = shared.watching();
         let text = format!("{most} calls watch the health of the service, the most there may be");
         return Err(Refusal::busy("watchers", &text).into());
     };

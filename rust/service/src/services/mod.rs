@@ -24,7 +24,7 @@ pub(crate) async fn serve(mut call: Call) {
     let shared = Arc::clone(&call.shared);
     shared.metrics.begin(call.method);
     let limit = if call.method.is_write() { &shared.limits.writes } else { &shared.limits.calls };
-    let Ok(_seat) = limit.try_acquire() else { return call.refuse().await };
+    let Ok(_place) = limit.try_acquire() else { return call.refuse().await };
     let ended = {
         let answered = std::pin::pin!(answer(&mut call));
         tokio::select! {

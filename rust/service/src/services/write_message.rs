@@ -23,14 +23,14 @@ const DATA: u32 = 6;
 pub(super) struct Incoming {
     /// Its fields. The data may be the first part of it.
     pub(super) request: WriteContentRequest,
-    /// What is still to be received; None: it is whole.
+    /// The part that is still to be received; None: it is whole.
     pub(super) rest: Option<Rest>,
 }
 
 /// The rest of a message, in bytes.
 pub(super) struct Rest {
     pub(super) data: usize,
-    /// What comes after the data.
+    /// The fields after the data.
     pub(super) after: usize,
 }
 
@@ -69,7 +69,7 @@ pub(super) async fn receive(call: &mut Call) -> Result<Option<Incoming>, End> {
     Ok(Some(Incoming { request, rest: Some(Rest { data, after }) }))
 }
 
-/// Receive what comes after the data.
+/// Receive the fields after the data.
 pub(super) async fn receive_labels(call: &mut Call, before: Labels, after: usize) -> Result<Labels, End> {
     labels(before, call.receive_exactly(after).await?)
 }

@@ -1,4 +1,4 @@
-//! What the calls need of a store. Its methods may wait; they are called on `threads`.
+//! The interface of a store for the calls. Its methods may wait; they are called on `threads`.
 
 mod local;
 mod recent;
@@ -27,7 +27,7 @@ pub struct Opening {
     pub total: Option<u64>,
     /// The digest that it will have, if that is known.
     pub expected: Option<Digest>,
-    /// What its digest is computed by, where `expected` does not say.
+    /// The algorithm of its digest, where `expected` does not say.
     pub algorithm: Option<Algorithm>,
 }
 
@@ -101,7 +101,7 @@ pub trait Blob: Send + Sync {
 
 /// An open ingest. One call at a time uses it.
 pub trait Ingest: Send + Sync {
-    /// What is known of it. An error if it was aborted.
+    /// The status of it. An error if it was aborted.
     fn status(&self) -> Result<Status>;
     /// The digest of the bytes so far.
     fn digest(&self) -> Result<Digest>;
@@ -134,7 +134,7 @@ pub trait Walk: Send {
 
 /// A subscription.
 pub trait Events: Send + Sync {
-    /// What is there; None when there will be no more.
+    /// The items that are there; None when there will be no more.
     fn take(&self) -> Result<Option<Vec<Item>>>;
     /// Notify when there is something to take, perhaps before this returns. False: it cannot; call `wait`.
     fn when_ready(&self, notify: Notify) -> bool;
