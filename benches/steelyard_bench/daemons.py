@@ -80,7 +80,7 @@ def _measure(folder: Path, programs: Path | None, rounds: int, sizes: Sequence[i
                 source = folder / "source"
                 digest = _write(source, size)
                 for name in _turn(number):
-                    _ingest_and_get(stores[name], name, source, digest, number, times)
+                    _ingest_and_get(stores[name], name, source, digest, times)
                 source.unlink()
                 settle(folder, 0)
             for name in _turn(number):
@@ -103,10 +103,10 @@ def _write(path: Path, size: int) -> str:
     return f"sha256:{state.hexdigest()}"
 
 
-def _ingest_and_get(daemon: Daemon, name: str, source: Path, digest: str, number: int, times: Times) -> None:
+def _ingest_and_get(daemon: Daemon, name: str, source: Path, digest: str, times: Times) -> None:
     size = f"{source.stat().st_size // _MIB} MiB"
     with source.open("rb") as file, _timed(times, f"ingest {size}", name):
-        _ctr(daemon, "content", "ingest", f"{number} {size}", source=file.fileno())
+        _ctr(daemon, "content", "ingest", digest, source=file.fileno())
     with _timed(times, f"get {size}", name):
         _ctr(daemon, "content", "get", digest)
     _ctr(daemon, "content", "delete", digest)
@@ -115,10 +115,8 @@ def _ingest_and_get(daemon: Daemon, name: str, source: Path, digest: str, number
 async def _small(address: str, name: str, times: Times) -> None:
     blobs = [secrets.token_bytes(_SMALL_SIZE) for _ in range(_SMALL)]
     async with RemoteStore(address) as store, store.lease() as leased:
-        found = []
         with _timed(times, f"write {_SMALL} x 4 KiB", name):
-            async for result in leased.put_many(blobs):
-                found.append(result.digest)
+            found = [one.result.digest async for one in leased.put_many(blobs)]
         with _timed(times, f"read {_SMALL} x 4 KiB", name):
             for digest in found:
                 await store.get(digest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -117,7 +118,7 @@ def _require_metrics() -> None:
         UsageError: it is not installed.
     """
     try:
-        import prometheus_client as _  # noqa: PLC0415 - slow to import, and an extra
+        import_module("prometheus_client")
     except ModuleNotFoundError as error:
         raise UsageError(
             f"--metrics-address: the package {error.name} is not installed",

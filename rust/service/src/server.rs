@@ -3,10 +3,13 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener as StdListener;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::{HeaderValue, Method as HttpMethod, Request, Response, StatusCode};
@@ -140,9 +143,9 @@ async fn accept(listener: Marked<UnixListener>, shared: Arc<Shared>, tasks: Task
             Ok((stream, _)) => {
                 // Dropped, and so closed, if there is no place.
                 if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-                    let (shared, calls) = (Arc::clone(&shared), tasks.clone());
+                    let shared = Arc::clone(&shared);
                     tasks.spawn(async move {
-                        serve(Marked::new(stream), &shared, &calls).await;
+                        serve(Marked::new(stream), &shared).await;
                         drop(place);
                     });
                 }
@@ -168,8 +171,8 @@ async fn tidy(shared: Arc<Shared>) {
     }
 }
 
-/// Serve the calls of a connection.
-async fn serve(stream: Marked<UnixStream>, shared: &Arc<Shared>, tasks: &TaskTracker) {
+/// Serve the calls of a connection, all in one task: a small call then wakes no other thread, and what it sends goes out together.
+async fn serve(stream: Marked<UnixStream>, shared: &Arc<Shared>) {
     let mut builder = Builder::new();
     builder
         .initial_window_size(CALL_WINDOW)
@@ -178,24 +181,27 @@ async fn serve(stream: Marked<UnixStream>, shared: &Arc<Shared>, tasks: &TaskTra
         .max_header_list_size(HEADERS)
         .max_concurrent_streams(STREAMS);
     let Ok(Ok(mut connection)) = timeout(HANDSHAKE, builder.handshake::<_, Bytes>(stream)).await else { return };
-    let mut phase = Phase::Serving;
-    loop {
-        let next = match phase {
-            Phase::Serving => Phase::Draining,
-            Phase::Draining | Phase::Ended => Phase::Ended,
-        };
+    let mut calls = FuturesUnordered::new();
+    let mut draining = pin!(shared.until(Phase::Draining));
+    let mut ended = pin!(shared.until(Phase::Ended));
+    let (mut is_open, mut is_draining) = (true, false);
+    while is_open || !calls.is_empty() {
         tokio::select! {
-            accepted = connection.accept() => match accepted {
-                Some(Ok((request, response))) => start(request, response, shared, tasks),
-                // Errors of the connection end it, and with it its calls.
-                Some(Err(_)) | None => return,
+            biased;
+            Some(()) = calls.next() => {}
+            accepted = connection.accept(), if is_open => match accepted {
+                Some(Ok((request, response))) => calls.extend(call_of(request, response, shared)),
+                // Errors of the connection end it. Its calls notice that by themselves.
+                Some(Err(_)) | None => is_open = false,
             },
-            () = shared.until(next) => {
-                phase = *shared.phase.borrow();
-                if phase == Phase::Ended {
-                    return end(connection).await;
-                }
+            () = &mut draining, if !is_draining => {
                 connection.graceful_shutdown();
+                is_draining = true;
+            }
+            () = &mut ended, if is_open => {
+                // The calls are cancelled at the same moment.
+                while calls.next().await.is_some() {}
+                return end(connection).await;
             }
         }
     }
@@ -207,22 +213,26 @@ async fn end(mut connection: Connection<Marked<UnixStream>, Bytes>) {
     drop(timeout(PAUSE, std::future::poll_fn(|context| connection.poll_closed(context))).await);
 }
 
-/// Start to serve a call.
-fn start(request: Request<RecvStream>, mut response: SendResponse<Bytes>, shared: &Arc<Shared>, tasks: &TaskTracker) {
+/// The call of a request, unless it is refused at once.
+fn call_of(
+    request: Request<RecvStream>,
+    mut response: SendResponse<Bytes>,
+    shared: &Arc<Shared>,
+) -> Option<impl Future<Output = ()> + use<>> {
     let is_grpc = request.headers().get("content-type").is_some_and(is_grpc);
     if request.method() != HttpMethod::POST || !is_grpc {
         let mut refused = Response::new(());
         *refused.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         drop(response.send_response(refused, true));
-        return;
+        return None;
     }
     let method = Method::of(request.uri().path()).filter(|method| method.is_served(&shared.settings));
     let Some(method) = method else {
         let refused = Refusal::new(Code::Unimplemented, &format!("{}: no such method is served", request.uri().path()));
         Sender::new(response, shared.settings.idle).end(Some(&refused));
-        return;
+        return None;
     };
-    tasks.spawn(serve_call(Call::new(Arc::clone(shared), method, request, response)));
+    Some(serve_call(Call::new(Arc::clone(shared), method, request, response)))
 }
 
 fn is_grpc(value: &HeaderValue) -> bool {
