@@ -226,6 +226,15 @@ impl Call {
         Ok(room?)
     }
 
+    /// Send a message whose bytes are ready, prefix and all; `size` is that of the message.
+    pub(crate) async fn send_bytes(&mut self, bytes: Bytes, size: usize) -> Result<(), End> {
+        let sent = self.sender.all(bytes).await;
+        self.note_unsent(&sent);
+        sent?;
+        self.count_sent(size as u64);
+        Ok(())
+    }
+
     fn note_unsent<T>(&self, sent: &Result<T, Unsent>) {
         if matches!(sent, Err(Unsent::Idle)) {
             let seconds = self.shared.settings.idle.as_secs_f64();

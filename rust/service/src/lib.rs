@@ -5,7 +5,7 @@
 //! | `server` | the life of a server: its connections, its end |
 //! | `grpc` | calls over HTTP/2: messages in and out, codes |
 //! | `call` | what every call goes through: limits, the end of idle calls, log, metrics |
-//! | `marked`, `authority` | connections, as forks see them and as h2 takes them |
+//! | `socket`, `authority` | connections, as forks see them and as h2 reads and writes them |
 //! | `services` | the calls themselves |
 //! | `store` | what the calls need of a store; the local store |
 //! | `method`, `proto` | the methods and their messages |
@@ -20,7 +20,6 @@ mod authority;
 mod call;
 mod grpc;
 mod log;
-mod marked;
 mod method;
 mod metrics;
 mod proto;
@@ -29,6 +28,7 @@ mod server;
 mod services;
 mod settings;
 mod shared;
+mod socket;
 pub mod store;
 mod threads;
 mod times;

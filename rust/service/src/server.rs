@@ -1,5 +1,6 @@
 //! A server: it accepts connections, serves their calls, and ends.
 
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener as StdListener;
@@ -16,7 +17,7 @@ use http::{HeaderValue, Method as HttpMethod, Request, Response, StatusCode};
 use steelyard_core::store::ingest::Notify;
 use steelyard_core::sys::ProcessBound;
 use steelyard_runtime::threads as runtime;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
@@ -25,13 +26,13 @@ use crate::call::Call;
 use crate::grpc::code::Code;
 use crate::grpc::send::Sender;
 use crate::log::Note;
-use crate::marked::Marked;
 use crate::method::Method;
 use crate::metrics::Snapshot;
 use crate::refusal::Refusal;
 use crate::services::serve as serve_call;
 use crate::settings::Settings;
 use crate::shared::{Phase, Shared};
+use crate::socket::{Marked, Socket};
 use crate::store::Store;
 
 /// The most connections at a time. Further ones are closed: their descriptors belong to the whole process.
@@ -145,7 +146,7 @@ async fn accept(listener: Marked<UnixListener>, shared: Arc<Shared>, tasks: Task
                 if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
                     let shared = Arc::clone(&shared);
                     tasks.spawn(async move {
-                        serve(Marked::new(stream), &shared).await;
+                        serve(Socket::new(stream), &shared).await;
                         drop(place);
                     });
                 }
@@ -172,7 +173,20 @@ async fn tidy(shared: Arc<Shared>) {
 }
 
 /// Serve the calls of a connection, all in one task: a small call then wakes no other thread, and what it sends goes out together.
-async fn serve(stream: Marked<UnixStream>, shared: &Arc<Shared>) {
+async fn serve(socket: Socket, shared: &Arc<Shared>) {
+    let outgoing = socket.outgoing();
+    let mut served = pin!(serve_calls(socket, shared));
+    poll_fn(|context| {
+        let served = served.as_mut().poll(context);
+        // A failure is found again by the next read or write.
+        drop(outgoing.poll_send(context));
+        served
+    })
+    .await;
+    drop(timeout(PAUSE, poll_fn(|context| outgoing.poll_send(context))).await);
+}
+
+async fn serve_calls(socket: Socket, shared: &Arc<Shared>) {
     let mut builder = Builder::new();
     builder
         .initial_window_size(CALL_WINDOW)
@@ -180,7 +194,7 @@ async fn serve(stream: Marked<UnixStream>, shared: &Arc<Shared>) {
         .max_send_buffer_size(SEND_BUFFER)
         .max_header_list_size(HEADERS)
         .max_concurrent_streams(STREAMS);
-    let Ok(Ok(mut connection)) = timeout(HANDSHAKE, builder.handshake::<_, Bytes>(stream)).await else { return };
+    let Ok(Ok(mut connection)) = timeout(HANDSHAKE, builder.handshake::<_, Bytes>(socket)).await else { return };
     let mut calls = FuturesUnordered::new();
     let mut draining = pin!(shared.until(Phase::Draining));
     let mut ended = pin!(shared.until(Phase::Ended));
@@ -208,9 +222,9 @@ async fn serve(stream: Marked<UnixStream>, shared: &Arc<Shared>) {
 }
 
 /// End a connection whose calls were cancelled: each has said so, which is still to be sent.
-async fn end(mut connection: Connection<Marked<UnixStream>, Bytes>) {
+async fn end(mut connection: Connection<Socket, Bytes>) {
     connection.abrupt_shutdown(Reason::NO_ERROR);
-    drop(timeout(PAUSE, std::future::poll_fn(|context| connection.poll_closed(context))).await);
+    drop(timeout(PAUSE, poll_fn(|context| connection.poll_closed(context))).await);
 }
 
 /// The call of a request, unless it is refused at once.

@@ -63,17 +63,17 @@ impl Sender {
         put_prefix(&mut bytes, size);
         // It has room: the buffer grows.
         message.encode(&mut bytes).map_err(|_| Unsent::Gone)?;
-        let mut bytes = bytes.freeze();
-        if bytes.len() > SMALL {
-            while bytes.len() > SMALL {
-                let room = self.room(bytes.len()).await?;
-                self.bytes(bytes.split_to(room))?;
-            }
-        }
-        if !bytes.is_empty() {
-            self.bytes(bytes)?;
-        }
+        self.all(bytes.freeze()).await?;
         Ok(size)
+    }
+
+    /// Send all of these bytes, as the client takes them; the last few wait in memory.
+    pub(crate) async fn all(&mut self, mut bytes: Bytes) -> Result<(), Unsent> {
+        while bytes.len() > SMALL {
+            let room = self.room(bytes.len()).await?;
+            self.bytes(bytes.split_to(room))?;
+        }
+        if bytes.is_empty() { Ok(()) } else { self.bytes(bytes) }
     }
 
     /// Wait until the client takes bytes, at most `most` of them, and return how many.

@@ -25,6 +25,9 @@ const PAGE_BYTES: usize = 1 << 20;
 /// The most bytes of a blob that are read at a time. They are in memory until the client takes them.
 const PIECE: usize = 256 << 10;
 
+/// A message up to this size is read before there is room for it.
+const SMALL: usize = 32 << 10;
+
 /// The most bytes that are copied on a thread of the runtime, out of the memory of the kernel.
 const AT_ONCE: usize = 128 << 10;
 
@@ -138,6 +141,11 @@ async fn send_part(call: &mut Call, blob: &Arc<dyn Blob>, part: Part) -> Result<
     bytes.extend_from_slice(&[0x12]); // field 2: bytes
     encode_varint(length as u64, &mut bytes);
     let mut done = 0;
+    if length <= SMALL {
+        // First, so that headers and data go out together.
+        let read = read_piece(call, blob, bytes, at, length).await?;
+        return call.send_bytes(read.freeze(), head + length).await;
+    }
     while done < length {
         let room = call.room((length - done + bytes.len()).min(PIECE)).await?;
         let piece = room.saturating_sub(bytes.len()).clamp(1, length - done);

@@ -1,0 +1,146 @@
+//! The socket of a connection, as forks see it, and as h2 reads and writes it.
+//!
+//! * Every child of a fork closes it: otherwise a client would not notice the end of this process.
+//! * A small part of what comes in is changed, see `authority.rs`.
+//! * What goes out is gathered, and sent when the task of the connection has nothing more to do. h2 sends each frame of 16 KiB by itself,
+//!   and each wakes the client.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::{Buf as _, BytesMut};
+use steelyard_core::sys::{mark, unmark};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::UnixStream;
+
+use crate::authority::Authority;
+
+/// Bytes that are gathered before they are sent in any case.
+const GATHERED: usize = 128 << 10;
+
+/// A socket that every child of a fork closes.
+pub(crate) struct Marked<T: AsRawFd>(T);
+
+impl<T: AsRawFd> Marked<T> {
+    pub(crate) fn new(socket: T) -> Self {
+        mark(socket.as_raw_fd());
+        Self(socket)
+    }
+
+    pub(crate) fn get(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: AsRawFd> Drop for Marked<T> {
+    fn drop(&mut self) {
+        // Before it is closed: its number may be used again afterwards.
+        unmark(self.0.as_raw_fd());
+    }
+}
+
+/// The socket of a connection, for h2.
+pub(crate) struct Socket {
+    shared: Arc<Outgoing>,
+    authority: Authority,
+}
+
+/// The socket, and what is to be sent.
+pub(crate) struct Outgoing {
+    socket: Marked<UnixStream>,
+    gathered: Mutex<BytesMut>,
+}
+
+impl Socket {
+    pub(crate) fn new(socket: UnixStream) -> Self {
+        let shared = Outgoing { socket: Marked::new(socket), gathered: Mutex::default() };
+        Self { shared: Arc::new(shared), authority: Authority::new() }
+    }
+
+    /// The other end of what is gathered.
+    pub(crate) fn outgoing(&self) -> Arc<Outgoing> {
+        Arc::clone(&self.shared)
+    }
+}
+
+impl Outgoing {
+    /// Send what was gathered.
+    pub(crate) fn poll_send(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_down_to(context, 0)
+    }
+
+    /// Send until at most so many bytes are left.
+    fn poll_down_to(&self, context: &mut Context<'_>, most: usize) -> Poll<io::Result<()>> {
+        let mut gathered = self.gathered();
+        while gathered.len() > most {
+            match self.socket.get().try_write(&gathered) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(sent) => gathered.advance(sent),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    std::task::ready!(self.socket.get().poll_write_ready(context))?;
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn gathered(&self) -> MutexGuard<'_, BytesMut> {
+        self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            std::task::ready!(this.shared.socket.get().poll_read_ready(context))?;
+            let before = into.filled().len();
+            match this.shared.socket.get().try_read(into.initialize_unfilled()) {
+                Ok(read) => {
+                    into.advance(read);
+                    this.authority.pass(&mut into.filled_mut()[before..]);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[io::IoSlice::new(data)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.shared.gathered().len() >= GATHERED {
+            std::task::ready!(self.shared.poll_down_to(context, GATHERED / 2))?;
+        }
+        let mut gathered = self.shared.gathered();
+        data.iter().for_each(|part| gathered.extend_from_slice(part));
+        Poll::Ready(Ok(data.iter().map(|part| part.len()).sum()))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The task of the connection sends it.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        std::task::ready!(self.shared.poll_send(context))?;
+        Poll::Ready(rustix::net::shutdown(self.shared.socket.get(), rustix::net::Shutdown::Write).map_err(Into::into))
+    }
+}
