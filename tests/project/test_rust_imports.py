@@ -11,7 +11,7 @@ import pytest
 from support.rust_sources import RUST_TEXT, Crate, blanked, circles, shipped
 
 RUST = Path(__file__).parents[2] / "rust"
-CRATES = ("core", "objects", "py", "runtime", "service")
+CRATES = ("core", "objects", "py", "service")
 
 LAYERS = (
     {"error"},

@@ -20,9 +20,9 @@ use tokio::time::{Instant, timeout};
 use crate::bucket::{Bucket, path};
 use crate::error::{Error, Kind, Result};
 use crate::hashing::Hashing;
-use crate::limits::{Limits, SLOWEST};
 use crate::operation::Outcome;
 use crate::request::Request;
+use crate::runtime::{Limits, SLOWEST};
 
 /// Bytes that are received ahead of the reader.
 const AHEAD: usize = 4 << 20;

@@ -14,15 +14,14 @@ use object_store::{
     ObjectStore as _, ObjectStoreExt as _, PutMode, PutMultipartOptions, PutOptions, PutPayload, RetryConfig,
 };
 use steelyard_core::sys::ProcessBound;
-use steelyard_runtime::{Threads, threads};
 use tokio::task::JoinSet;
 
 use crate::body::Body;
 use crate::bucket::{Bucket, LONGEST_PAUSE, path};
 use crate::error::{Error, Kind, Result};
-use crate::limits::{Limits, SLOWEST, limits};
 use crate::operation::{Meta, Operation, Outcome, Page, Payload};
 use crate::request::{Ending, Request};
+use crate::runtime::{Limits, SLOWEST, Threads, threads};
 
 /// The code of the system's refusal, where its error has none.
 const EAGAIN: i32 = 11;
@@ -45,7 +44,6 @@ pub struct Settings {
 pub struct Client {
     bucket: Arc<Bucket>,
     threads: Arc<ProcessBound<Threads>>,
-    limits: Arc<Limits>,
     timeout: u64,
 }
 
@@ -67,8 +65,7 @@ impl Client {
         let here =
             threads.get(|| "object store".to_owned()).map_err(|error| Error::new(Kind::Invalid, error.to_string()))?;
         let _inside = here.handle().enter();
-        let bucket = Arc::new(bucket(settings)?);
-        Ok(Self { bucket, timeout: settings.timeout, threads: Arc::clone(&threads), limits: limits() })
+        Ok(Self { bucket: Arc::new(bucket(settings)?), timeout: settings.timeout, threads: Arc::clone(&threads) })
     }
 
     /// Start a request.
@@ -90,7 +87,7 @@ impl Client {
             request.end(Err(Error::new(Kind::Invalid, "opened before a fork")));
             return request;
         };
-        let (bucket, limits) = (Arc::clone(&self.bucket), Arc::clone(&self.limits));
+        let (bucket, limits) = (Arc::clone(&self.bucket), Arc::clone(&here.limits));
         let work = work(Means { bucket, limits, timeout: self.timeout });
         let ending = Ending(Arc::clone(&request));
         let task = here.handle().spawn(async move {
@@ -113,7 +110,7 @@ impl Client {
         };
         let shared = body.shared();
         if shared.wait(&request) {
-            let (bucket, limits, seconds) = (Arc::clone(&self.bucket), Arc::clone(&self.limits), self.timeout);
+            let (bucket, limits, seconds) = (Arc::clone(&self.bucket), Arc::clone(&here.limits), self.timeout);
             let receiving = Arc::clone(&shared);
             let task = here.handle().spawn(async move { receiving.receive(&bucket, &limits, tag, seconds).await });
             shared.received_by(task.abort_handle());

@@ -1,6 +1,6 @@
 //! Requests to S3-compatible object stores.
 //!
-//! A [`Client`] starts [`Request`]s, which run on the tokio runtime of the process. No call waits: a request notifies its owner,
+//! A [`Client`] starts [`Request`]s, which run on a tokio runtime of this crate. No call waits: a request notifies its owner,
 //! who then takes the outcome. The crate knows nothing of blobs, labels or leases: `python/steelyard/objects` has the layout.
 
 pub mod body;
@@ -8,9 +8,9 @@ mod bucket;
 pub mod client;
 pub mod error;
 mod hashing;
-mod limits;
 pub mod operation;
 pub mod request;
+mod runtime;
 mod uploads;
 
 pub use body::Body;

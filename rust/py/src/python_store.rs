@@ -307,6 +307,13 @@ impl Ingest for PythonIngest {
     }
 }
 
+impl Drop for PythonIngest {
+    fn drop(&mut self) {
+        // Of a call that was cancelled while it was opened; a second close does nothing.
+        self.0.end();
+    }
+}
+
 struct PythonEvents {
     object: Object,
     state: Mutex<Waiting>,

@@ -5,26 +5,28 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener as StdListener;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use h2::server::{Builder, Connection, SendResponse};
+use h2::server::{Builder as ConnectionBuilder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::{HeaderValue, Method as HttpMethod, Request, Response, StatusCode};
 use steelyard_core::store::ingest::Notify;
-use steelyard_core::sys::ProcessBound;
-use steelyard_runtime::threads as runtime;
+use steelyard_core::threads;
 use tokio::net::UnixListener;
-use tokio::sync::Semaphore;
+use tokio::runtime::Builder;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::call::Call;
 use crate::grpc::code::Code;
-use crate::grpc::send::Sender;
+use crate::grpc::send::Sender as Responses;
 use crate::log::Note;
 use crate::method::Method;
 use crate::metrics::Snapshot;
@@ -62,26 +64,25 @@ const STREAMS: u32 = 16_384;
 
 /// A server.
 pub struct Server {
-    runtime: Arc<ProcessBound<steelyard_runtime::Threads>>,
     shared: Arc<Shared>,
-    tasks: TaskTracker,
+    /// Tells the thread how long calls under way may take at the end.
+    grace: Mutex<Option<oneshot::Sender<Duration>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Server {
     /// Serve a store on a socket that listens, of which a duplicate is used.
     pub fn start(store: Arc<dyn Store>, listener: &impl AsFd, settings: Settings) -> io::Result<Self> {
-        let runtime = runtime()?;
-        let here = runtime.here().ok_or(io::ErrorKind::Unsupported)?.handle().clone();
         let shared = Arc::new(Shared::new(store, settings));
         shared.threads.warm()?;
         let listener = StdListener::from(listener.as_fd().try_clone_to_owned()?);
         listener.set_nonblocking(true)?;
-        let _inside = here.enter();
-        let listener = Marked::new(UnixListener::from_std(listener)?);
-        let tasks = TaskTracker::new();
-        tasks.spawn_on(accept(listener, Arc::clone(&shared), tasks.clone()), &here);
-        tasks.spawn_on(tidy(Arc::clone(&shared)), &here);
-        Ok(Self { runtime, shared, tasks })
+        let (grace, ending) = oneshot::channel();
+        let (ready, is_ready) = channel();
+        let served = Arc::clone(&shared);
+        let thread = threads::start("steelyard-serve-io", move || live(listener, served, ending, &ready))?;
+        is_ready.recv().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))?;
+        Ok(Self { shared, grace: Mutex::new(Some(grace)), thread: Mutex::new(Some(thread)) })
     }
 
     /// Accept no further calls, and let those under way end.
@@ -95,20 +96,22 @@ impl Server {
         });
     }
 
-    /// Give the calls under way so long to end, cancel them then, and wait for all that they have begun. In a child of a fork it does
-    /// nothing.
+    /// Give the calls under way so long to end, cancel them then, and wait for all that they have begun.
     pub fn finish(&self, grace: Duration) {
-        let Some(runtime) = self.runtime.here() else { return };
         self.drain();
-        self.tasks.close();
-        runtime.handle().block_on(async {
-            drop(timeout(grace, self.tasks.wait()).await);
-            self.shared.phase.send_replace(Phase::Ended);
-            self.tasks.wait().await;
-        });
-        self.shared.threads.close();
-        self.shared.store.end();
-        self.shared.notes.end();
+        let ending = self.grace.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(ending) = ending {
+            // An error: the thread has ended by itself.
+            ending.send(grace).unwrap_or_default();
+        }
+        // A second caller waits for the first.
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = thread.take() {
+            drop(thread.join());
+            self.shared.threads.close();
+            self.shared.store.end();
+            self.shared.notes.end();
+        }
     }
 
     /// The notes for the owner so far; None when there will be no more.
@@ -130,6 +133,44 @@ impl Server {
     pub fn metrics(&self) -> Snapshot {
         self.shared.metrics.snapshot()
     }
+}
+
+/// The thread of a server, which reads and writes all its connections.
+///
+/// It is one: a runtime with several threads wakes a second one for each small call, which on a machine with few processors takes longer
+/// than the call. The work on the store is done on other threads.
+fn live(
+    listener: StdListener,
+    shared: Arc<Shared>,
+    ending: oneshot::Receiver<Duration>,
+    ready: &Sender<io::Result<()>>,
+) {
+    let runtime = match Builder::new_current_thread().enable_io().enable_time().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return ready.send(Err(error)).unwrap_or_default(),
+    };
+    runtime.block_on(async {
+        let listener = match UnixListener::from_std(listener) {
+            Ok(listener) => Marked::new(listener),
+            Err(error) => return ready.send(Err(error)).unwrap_or_default(),
+        };
+        ready.send(Ok(())).unwrap_or_default();
+        let tasks = TaskTracker::new();
+        tasks.spawn(accept(listener, Arc::clone(&shared), tasks.clone()));
+        tasks.spawn(tidy(Arc::clone(&shared)));
+        // An error: the server was dropped.
+        let grace = ending.await.unwrap_or_default();
+        shared.phase.send_if_modified(|phase| {
+            *phase == Phase::Serving && {
+                *phase = Phase::Draining;
+                true
+            }
+        });
+        tasks.close();
+        drop(timeout(grace, tasks.wait()).await);
+        shared.phase.send_replace(Phase::Ended);
+        tasks.wait().await;
+    });
 }
 
 /// Accept connections until the server drains.
@@ -187,7 +228,7 @@ async fn serve(socket: Socket, shared: &Arc<Shared>) {
 }
 
 async fn serve_calls(socket: Socket, shared: &Arc<Shared>) {
-    let mut builder = Builder::new();
+    let mut builder = ConnectionBuilder::new();
     builder
         .initial_window_size(CALL_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -243,7 +284,7 @@ fn call_of(
     let method = Method::of(request.uri().path()).filter(|method| method.is_served(&shared.settings));
     let Some(method) = method else {
         let refused = Refusal::new(Code::Unimplemented, &format!("{}: no such method is served", request.uri().path()));
-        Sender::new(response, shared.settings.idle).end(Some(&refused));
+        Responses::new(response, shared.settings.idle).end(Some(&refused));
         return None;
     };
     Some(serve_call(Call::new(Arc::clone(shared), method, request, response)))

@@ -21,6 +21,9 @@ use crate::authority::Authority;
 /// Bytes that are gathered before they are sent in any case.
 const GATHERED: usize = 128 << 10;
 
+/// Bytes that are received at a time. h2 asks for 8 KiB.
+const RECEIVED: usize = 64 << 10;
+
 /// A socket that every child of a fork closes.
 pub(crate) struct Marked<T: AsRawFd>(T);
 
@@ -46,6 +49,8 @@ impl<T: AsRawFd> Drop for Marked<T> {
 pub(crate) struct Socket {
     shared: Arc<Outgoing>,
     authority: Authority,
+    /// Received, and not yet read.
+    incoming: BytesMut,
 }
 
 /// The socket, and what is to be sent.
@@ -57,7 +62,7 @@ pub(crate) struct Outgoing {
 impl Socket {
     pub(crate) fn new(socket: UnixStream) -> Self {
         let shared = Outgoing { socket: Marked::new(socket), gathered: Mutex::default() };
-        Self { shared: Arc::new(shared), authority: Authority::new() }
+        Self { shared: Arc::new(shared), authority: Authority::new(), incoming: BytesMut::new() }
     }
 
     /// The other end of what is gathered.
@@ -96,19 +101,19 @@ impl Outgoing {
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        loop {
+        while this.incoming.is_empty() {
             std::task::ready!(this.shared.socket.get().poll_read_ready(context))?;
-            let before = into.filled().len();
-            match this.shared.socket.get().try_read(into.initialize_unfilled()) {
-                Ok(read) => {
-                    into.advance(read);
-                    this.authority.pass(&mut into.filled_mut()[before..]);
-                    return Poll::Ready(Ok(()));
-                }
+            this.incoming.reserve(RECEIVED);
+            match this.shared.socket.get().try_read_buf(&mut this.incoming) {
+                Ok(0) => return Poll::Ready(Ok(())),
+                Ok(_) => this.authority.pass(&mut this.incoming),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+        let taken = this.incoming.len().min(into.remaining());
+        into.put_slice(&this.incoming.split_to(taken));
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -272,6 +272,9 @@ class _Ingest:
     def close(self) -> None:
         self._loop.run(self._writer.aclose)
 
+    def end(self) -> None:
+        self._loop.post(self._writer.aclose)
+
 
 class _Events:
     def __init__(self, events: Events, loop: LoopCalls) -> None:

@@ -70,6 +70,8 @@ struct Stream {
     total: i64,
     /// None once it is closed.
     ingest: Option<Arc<dyn Ingest>>,
+    /// The last answer. It is still right where nothing but the total was said since.
+    last: Option<WriteContentResponse>,
 }
 
 async fn open(call: &mut Call, first: &WriteContentRequest) -> Result<Stream, End> {
@@ -82,7 +84,7 @@ async fn open(call: &mut Call, first: &WriteContentRequest) -> Result<Stream, En
     };
     let (shared, lease) = (Arc::clone(&call.shared), lease_of(call)?);
     let exact = call.header(EXACT).is_some();
-    let mut stream = Stream { shared, opening, lease, exact, total: first.total, ingest: None };
+    let mut stream = Stream { shared, opening, lease, exact, total: first.total, ingest: None, last: None };
     let (lease, opening) = (stream.lease.clone(), stream.opening.clone());
     // CANCEL: an ingest that nothing waits for any more is dropped, which closes it.
     let opened = call.store(move |store| store.ingest(lease.as_deref(), &opening)).await?;
@@ -110,6 +112,14 @@ impl Stream {
         let action = request.action;
         let appends = matches!(action, WRITE | COMMIT);
         let Some(rest) = rest else {
+            if !appends
+                && let Some(last) = &self.last
+                // An error if the ingest was aborted; it does not wait. Other stores cannot say.
+                && self.ingest()?.push(&[])? == Pushed::Taken
+            {
+                let total = if self.total == 0 { last.total } else { self.total };
+                return Ok((action, WriteContentResponse { action, total, ..last.clone() }));
+            }
             let data = if appends { Some((request.offset, request.data)) } else { None };
             return Ok((action, self.act(action, data, request.labels).await?));
         };
@@ -157,7 +167,7 @@ impl Stream {
             store.ingest(lease.as_deref(), &opening).map(Some)
         };
         if let Some(ingest) = call.store(again).await? {
-            self.ingest = Some(ingest);
+            (self.ingest, self.last) = (Some(ingest), None);
         }
         Ok(())
     }
@@ -241,38 +251,41 @@ impl Stream {
                 digest: info.digest.to_string(),
             })
         };
-        self.shared.threads.run(acted).await
+        let answer = self.shared.threads.run(acted).await?;
+        self.last = Some(answer.clone());
+        Ok(answer)
     }
 
     /// Free the ref; what is there stays, durably.
     async fn close(&mut self) {
-        if let Some(ingest) = self.ingest.take() {
-            let closed = self.shared.threads.run(move || {
-                ingest.close();
-                Ok(())
-            });
-            // Where no thread can be started, the ingest was dropped, which closes it.
-            drop(closed.await);
-            self.closed();
+        let (done, is_done) = oneshot::channel();
+        if let Some(end) = self.end() {
+            let end = move || {
+                end();
+                done.send(()).unwrap_or_default();
+            };
+            self.shared.threads.run_detached(end);
+            drop(is_done.await);
         }
     }
 
-    fn closed(&self) {
-        self.shared.metrics.ingests(-1);
-        self.shared.released(self.opening.name.clone());
+    /// The end of the ingest, for a thread that may wait; None if it has ended.
+    fn end(&mut self) -> Option<impl FnOnce() + Send + use<>> {
+        let ingest = self.ingest.take()?;
+        let (shared, name) = (Arc::clone(&self.shared), self.opening.name.clone());
+        Some(move || {
+            ingest.close();
+            shared.metrics.ingests(-1);
+            shared.released(name);
+        })
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
         // CANCEL: the call was dropped. The bytes are kept, and the ref becomes free as soon as a thread comes to it.
-        if let Some(ingest) = self.ingest.take() {
-            let (shared, name) = (Arc::clone(&self.shared), self.opening.name.clone());
-            self.shared.threads.run_detached(move || {
-                ingest.close();
-                shared.metrics.ingests(-1);
-                shared.released(name);
-            });
+        if let Some(end) = self.end() {
+            self.shared.threads.run_detached(end);
         }
     }
 }
