@@ -1,4 +1,5 @@
 //! Generates the messages of the service from the .proto files: `steelyard-protos OUT INCLUDE… -- FILE…`.
+#![allow(clippy::disallowed_methods, reason = "a program for developers, which touches no store")]
 
 use std::env;
 use std::error::Error;

@@ -54,11 +54,11 @@ impl ContentServer {
         let idle = Duration::try_from_secs_f64(idle).unwrap_or(Duration::MAX);
         let settings = Settings { read_bytes, message_bytes, calls, idle, leases };
         let local = store.cast::<Store>().ok();
-        let served: Arc<dyn ServedStore> = match &local {
+        let backing: Arc<dyn ServedStore> = match &local {
             Some(store) => Arc::new(LocalStore::new(store.get().core()?)),
             None => Arc::new(PythonStore::new(store.clone().unbind(), refuse)),
         };
-        let started = py.detach(|| Server::start(served, &listener.0, settings));
+        let started = py.detach(|| Server::start(backing, &listener.0, settings));
         let server = Arc::new(started.map_err(|error| Error::io(&error, "", "start a server"))?);
         if let Some(store) = local {
             let entry: Weak<dyn End> = Arc::downgrade(&server) as _;

@@ -1,5 +1,5 @@
 //! The messages, generated from the .proto files by `.ci/protos`.
-#![allow(dead_code, missing_docs, clippy::pedantic, reason = "generated")]
+#![allow(dead_code, missing_docs, clippy::enum_variant_names, clippy::pedantic, reason = "generated")]
 
 /// The descriptors of all files, for reflection.
 pub(crate) const DESCRIPTORS: &[u8] = include_bytes!("proto/descriptors.bin");

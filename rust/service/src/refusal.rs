@@ -34,35 +34,35 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal of the service itself.
     pub(crate) fn new(code: Code, text: &str) -> Self {
-        Self::with(code, text, Value::Null)
+        Self::with(code, text, &Value::Null)
     }
 
     /// A request that does not parse.
     pub(crate) fn malformed(text: &str) -> Self {
-        Self::with(Code::InvalidArgument, text, json!({"code": "malformed_message"}))
+        Self::with(Code::InvalidArgument, text, &json!({"code": "malformed_message"}))
     }
 
     /// A request that can never succeed.
     pub(crate) fn invalid(text: &str) -> Self {
-        Self::with(Code::InvalidArgument, text, json!({"code": "invalid_argument"}))
+        Self::with(Code::InvalidArgument, text, &json!({"code": "invalid_argument"}))
     }
 
     /// A limit of the service is reached.
     pub(crate) fn exhausted(limit: &'static str, text: &str) -> Self {
-        let refused = Self::with(Code::ResourceExhausted, text, json!({"code": "exhausted", "limit": limit}));
+        let refused = Self::with(Code::ResourceExhausted, text, &json!({"code": "exhausted", "limit": limit}));
         Self { limit: Some(limit), ..refused }
     }
 
     /// So many calls are open that this one has to come again: the code is one after which clients do.
     pub(crate) fn busy(limit: &'static str, text: &str) -> Self {
-        let refused = Self::with(Code::Unavailable, text, json!({"code": "busy", "limit": limit}));
+        let refused = Self::with(Code::Unavailable, text, &json!({"code": "busy", "limit": limit}));
         Self { limit: Some(limit), ..refused }
     }
 
     /// Something does not exist.
     pub(crate) fn not_found(kind: &str, name: &str) -> Self {
         let fields = json!({"code": "not_found", "name": name, "kind": kind});
-        Self::with(Code::NotFound, &format!("{kind} {name}: not found"), fields)
+        Self::with(Code::NotFound, &format!("{kind} {name}: not found"), &fields)
     }
 
     /// Whether it says that there is nothing to remove.
@@ -79,24 +79,24 @@ impl Refusal {
     pub(crate) fn wrong_offset(name: &str, offset: u64, current: u64) -> Self {
         let text = format!("ingest {name}: write at offset {offset}, expected {current}, or 0 to start over");
         let fields = json!({"code": "out_of_range", "name": name, "offset": offset, "size": current});
-        Self::with(Code::OutOfRange, &text, fields)
+        Self::with(Code::OutOfRange, &text, &fields)
     }
 
     /// A total that no size meets.
     pub(crate) fn wrong_total(name: &str, total: i64, actual: u64) -> Self {
         let text = format!("ingest {name}: expected {total} bytes, found {actual}");
         let fields = json!({"code": "unexpected_size", "ref": name, "expected": total, "actual": actual});
-        Self::with(Code::FailedPrecondition, &text, fields)
+        Self::with(Code::FailedPrecondition, &text, &fields)
     }
 
     /// An operation that the store does not have.
     pub(crate) fn unsupported(store: &str, operation: &str) -> Self {
         let text = format!("{store}: not supported by this store: {operation}");
         let fields = json!({"code": "unsupported", "store": store, "operation": operation});
-        Self::with(Code::Unimplemented, &text, fields)
+        Self::with(Code::Unimplemented, &text, &fields)
     }
 
-    fn with(code: Code, text: &str, fields: Value) -> Self {
+    fn with(code: Code, text: &str, fields: &Value) -> Self {
         let class = fields.get("code").and_then(Value::as_str).unwrap_or_default().to_owned();
         let details = if fields.is_null() { Vec::new() } else { fields.to_string().into_bytes() };
         let details = if details.len() <= MESSAGE_LIMIT { details } else { Vec::new() };
@@ -110,7 +110,7 @@ impl From<Error> for Refusal {
         let (code, name, fields) = described(&error);
         if let Error::Io { errno, operation, .. } = &error {
             let text = format!("{operation}: {}", reason(*errno));
-            return Self { log: Some(error.to_string()), ..Self::with(code, &text, json!({"code": name})) };
+            return Self { log: Some(error.to_string()), ..Self::with(code, &text, &json!({"code": name})) };
         }
         let mut all = Map::new();
         all.insert("code".to_owned(), name.into());
@@ -126,7 +126,7 @@ impl From<Error> for Refusal {
             text = text.replace(path, file);
             all.insert("name".to_owned(), file.into());
         }
-        Self { log: Some(error.to_string()), ..Self::with(code, &text, Value::Object(all)) }
+        Self { log: Some(error.to_string()), ..Self::with(code, &text, &Value::Object(all)) }
     }
 }
 

@@ -80,7 +80,7 @@ impl Server {
         let (grace, ending) = oneshot::channel();
         let (ready, is_ready) = channel();
         let served = Arc::clone(&shared);
-        let thread = threads::start("steelyard-serve-io", move || live(listener, served, ending, &ready))?;
+        let thread = threads::start("steelyard-serve-io", move || live(listener, &served, ending, &ready))?;
         is_ready.recv().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))?;
         Ok(Self { shared, grace: Mutex::new(Some(grace)), thread: Mutex::new(Some(thread)) })
     }
@@ -141,7 +141,7 @@ impl Server {
 /// than the call. The work on the store is done on other threads.
 fn live(
     listener: StdListener,
-    shared: Arc<Shared>,
+    shared: &Arc<Shared>,
     ending: oneshot::Receiver<Duration>,
     ready: &Sender<io::Result<()>>,
 ) {
@@ -156,8 +156,8 @@ fn live(
         };
         ready.send(Ok(())).unwrap_or_default();
         let tasks = TaskTracker::new();
-        tasks.spawn(accept(listener, Arc::clone(&shared), tasks.clone()));
-        tasks.spawn(tidy(Arc::clone(&shared)));
+        tasks.spawn(accept(listener, Arc::clone(shared), tasks.clone()));
+        tasks.spawn(tidy(Arc::clone(shared)));
         // An error: the server was dropped.
         let grace = ending.await.unwrap_or_default();
         shared.phase.send_if_modified(|phase| {

@@ -131,7 +131,9 @@ impl AsyncWrite for Socket {
             std::task::ready!(self.shared.poll_down_to(context, GATHERED / 2))?;
         }
         let mut gathered = self.shared.gathered();
-        data.iter().for_each(|part| gathered.extend_from_slice(part));
+        for part in data {
+            gathered.extend_from_slice(part);
+        }
         Poll::Ready(Ok(data.iter().map(|part| part.len()).sum()))
     }
 

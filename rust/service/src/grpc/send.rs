@@ -114,14 +114,13 @@ impl Sender {
     /// End the call, with an error or without.
     pub(crate) fn end(&mut self, refused: Option<&Refusal>) {
         let trailers = trailers(refused);
-        match &mut self.stream {
-            // A client that has gone needs no end.
-            Some(stream) => drop(stream.send_trailers(trailers)),
-            None => {
-                let mut response = headers();
-                response.headers_mut().extend(trailers);
-                drop(self.response.send_response(response, true));
-            }
+        // A client that has gone needs no end.
+        if let Some(stream) = &mut self.stream {
+            drop(stream.send_trailers(trailers));
+        } else {
+            let mut response = headers();
+            response.headers_mut().extend(trailers);
+            drop(self.response.send_response(response, true));
         }
     }
 

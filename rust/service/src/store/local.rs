@@ -316,6 +316,5 @@ fn fixed(path: &str, can_change: &str) -> Refusal {
 fn new_lease() -> Result<String> {
     let mut random = [0; 16];
     getrandom(&mut random, GetRandomFlags::empty()).map_err(|error| Error::io(&error.into(), "", "getrandom"))?;
-    let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("steelyard-{digits}"))
+    Ok(format!("steelyard-{:032x}", u128::from_be_bytes(random)))
 }
