@@ -22,7 +22,7 @@ INGEST = About(kind="ingest", name="a ref", call="Write", expected=str(ONE))
 )
 def test_an_error_is_raised_again_with_its_arguments(error: errors.SteelyardError) -> None:
     sent = refusal(error)
-    raised = error_of(Refused(sent.code, sent.message, sent.details), INGEST, ADDRESS)
+    raised = error_of(Refused(grpc.StatusCode[sent.code.name], sent.message, sent.details), INGEST, ADDRESS)
 
     assert (type(error), str(error), vars(error)) == (type(raised), str(raised), vars(raised))
 

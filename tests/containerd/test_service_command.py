@@ -217,7 +217,14 @@ def test_without_the_package_for_metrics_it_says_what_to_install(tmp_path: Path)
         "raise ModuleNotFoundError(\"No module named 'prometheus_client'\", name='prometheus_client')\n"
     )
     path = os.pathsep.join([str(tmp_path), *sys.path])
-    words = ["--address", tmp_path / "s", "--store", tmp_path / "store", "--metrics-address", "127.0.0.1:0"]
+    words: list[str | Path] = [
+        "--address",
+        tmp_path / "s",
+        "--store",
+        tmp_path / "store",
+        "--metrics-address",
+        "127.0.0.1:0",
+    ]
     done = command(*words, PYTHONPATH=path)
 
     assert 2 == done.returncode

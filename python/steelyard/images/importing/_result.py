@@ -80,7 +80,8 @@ class Ledger:
 
     def wait(self, name: str, size: int) -> None:
         """Report that another import of the blob is waited for."""
-        self._report(Progress(phase="wait", name=name, done=0, total=size))
+        if self._on_progress is not None:
+            self._on_progress(Progress(phase="wait", name=name, done=0, total=size))
 
     def advance(self, count: int) -> None:
         """Report that `count` more bytes of the source are done."""
