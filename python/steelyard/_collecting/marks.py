@@ -183,6 +183,10 @@ class Marks:
     async def link(self) -> None:
         """Keep the documents of which kept blobs are the subjects, and what they name."""
         while self._unlinked:
+            self._pace.count()
+            await self._pace.pause()
+            if not self._unlinked:  # meanwhile another call has done it
+                return
             digest = self._unlinked.popleft()
             root, _ = self._reached[digest]
             referrers = self._pace.each(self._graph.referrers_of(digest))
