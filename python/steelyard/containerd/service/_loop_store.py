@@ -7,7 +7,7 @@ are called by `rust/py/src/python_store.rs`. A method blocks its thread, but for
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,6 +16,7 @@ from typing import TypeVar
 import anyio
 from anyio import get_cancelled_exc_class
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
 
 from steelyard._runtime.backend import EventLoop
 from steelyard._runtime.iteration import next_item
@@ -53,6 +54,7 @@ class LoopCalls:
         self._tasks = tasks
         self._wait_seconds = wait_seconds
         self._loop = EventLoop()
+        self._cancelled = get_cancelled_exc_class()
 
     def run(self, function: Callable[[], Awaitable[ResultT]]) -> ResultT:
         """Run a function in the event loop and return its result.
@@ -73,6 +75,11 @@ class LoopCalls:
         with suppress(RuntimeError):  # the loop is gone, and everything with it
             self._begin(function, Future())
 
+    def settle(self) -> None:
+        """Wait until all that was posted before has begun, so that the end of the tasks waits for it."""
+        with suppress(RuntimeError, CancelledError):  # as above, or the loop is being cancelled
+            self.run(checkpoint)
+
     def _begin(self, function: Callable[[], Awaitable[ResultT]], result: Future[ResultT]) -> None:
         self._loop.call(self._loop.start_task, partial(self._start, function, result))
 
@@ -88,7 +95,7 @@ class LoopCalls:
     async def _await(self, function: Callable[[], Awaitable[ResultT]], result: Future[ResultT]) -> None:
         try:
             result.set_result(await self._bounded(function))
-        except get_cancelled_exc_class():
+        except self._cancelled:
             result.cancel()
             raise
         except BaseException as error:

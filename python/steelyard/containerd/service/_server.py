@@ -133,9 +133,10 @@ class Server(ProcessBound):
             await self._store._serve(None if self._own_collector else _CONTAINERD)  # noqa: SLF001  # a hook of the interface
             tasks = await stack.enter_async_context(task_group())
             local = self._store.direct() if isinstance(self._store, LocalStore) else None
-            served = LoopStore(self._store, LoopCalls(tasks, self._wait_seconds)) if local is None else local.native
+            calls = LoopCalls(tasks, self._wait_seconds)
+            served = LoopStore(self._store, calls) if local is None else local.native
             server = await run(self._started, served, place)
-            stack.push_async_callback(self._end, server, place)
+            stack.push_async_callback(self._end, server, place, calls)
             tasks.start_soon(pass_on, server, _ignore if local is None else local.released)
             if self._metrics_at is not None:
                 self._page = await run(Page, self._metrics_at, server)
@@ -161,11 +162,12 @@ class Server(ProcessBound):
         except OSError as error:
             raise StorageError.of(error, operation="bind", path=str(place.path)) from error
 
-    async def _end(self, server: _native.ContentServer, place: Place) -> None:
+    async def _end(self, server: _native.ContentServer, place: Place, calls: LoopCalls) -> None:
         # CANCEL: shielded, because threads still use the store; the grace bounds it.
         with CancelScope(shield=True):
             await run(place.withdraw)
             await run(server.finish, self._grace_seconds)
+            await run(calls.settle)
 
 
 def _ignore(ref: str) -> None:
