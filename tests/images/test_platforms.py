@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from steelyard.errors import InvalidArgument
@@ -110,6 +110,7 @@ def test_a_platform_accepts_itself_under_any_name(wanted: str, offered: Platform
     st.sampled_from(["amd64", "arm", "arm64", "aarch64", "armhf", "386", "odd"]),
     st.none() | st.text(max_size=6),
 )
+@example("linux", "arm", "¹")
 def test_what_is_normalised_stays_so_and_runs_once(system: str, architecture: str, variant: str | None) -> None:
     platform = Platform(os=system, architecture=architecture, variant=variant).normalised()
     order = list(platform.runs())

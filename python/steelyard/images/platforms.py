@@ -110,7 +110,7 @@ class Platform(
         architecture, variant = self.architecture.lower(), (self.variant or "").lower()
         architecture, implied = _ARCHITECTURES.get(architecture, (architecture, None))
         variant = variant if implied is None else implied
-        if architecture in {"arm", "arm64", "amd64"} and variant[:1].isdigit():
+        if architecture in {"arm", "arm64", "amd64"} and _is_number(variant[:1]):
             variant = f"v{variant}"
         variant = _VARIANTS.get((architecture, variant), variant)
         return msgspec.structs.replace(
@@ -132,10 +132,10 @@ class Platform(
         yield mine
         match mine.architecture:
             case "amd64":
-                yield from _lesser(mine, "amd64", int(number) - 1 if number.isdigit() else 0, 1)
+                yield from _lesser(mine, "amd64", int(number) - 1 if _is_number(number) else 0, 1)
                 yield msgspec.structs.replace(mine, architecture="386", variant=None)
             case "arm":
-                yield from _lesser(mine, "arm", int(number) - 1 if number.isdigit() else 0, 5)
+                yield from _lesser(mine, "arm", int(number) - 1 if _is_number(number) else 0, 5)
             case "arm64":
                 yield from _lesser_arm64(mine, number)
                 yield from _lesser(mine, "arm", 8, 5)
@@ -158,6 +158,11 @@ def _machine() -> str:
     machine = host.machine().lower()
     arm = re.match(r"armv([5-8])", machine)
     return machine if arm is None else {"5": "arm", "6": "armel"}.get(arm[1], "armhf")
+
+
+def _is_number(text: str) -> bool:
+    """Return whether a text has digits only: those that `int` takes, so not a superscript, for example."""
+    return text.isascii() and text.isdigit()
 
 
 def _lesser(mine: Platform, architecture: str, first: int, last: int) -> Iterator[Platform]:
