@@ -114,11 +114,7 @@ impl Sys for Linux {
     }
 
     fn read_cached_at(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        match rustix::io::preadv2(fd, &mut [IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT) {
-            // It has no such call, and needs none: its files are in memory, but for what is swapped out.
-            Err(Errno::OPNOTSUPP) if promise::is_memory(fd) => self.read_at(fd, buffer, offset),
-            other => Ok(other?),
-        }
+        Ok(rustix::io::preadv2(fd, &mut [IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT)?)
     }
 
     fn expect_sequential(&self, fd: BorrowedFd<'_>) {

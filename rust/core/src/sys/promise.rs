@@ -64,11 +64,6 @@ pub(super) fn removes_before_reuse(fd: BorrowedFd<'_>) -> io::Result<bool> {
     is_transactional(fd)
 }
 
-/// Whether the files of this file system are in memory only.
-pub(super) fn is_memory(fd: BorrowedFd<'_>) -> bool {
-    kind(fd).is_ok_and(|kind| kind == TMPFS)
-}
-
 /// Whether that file system changes bytes where they are. Others may need new blocks for a change.
 pub(super) fn overwrites(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(matches!(kind(fd)?, EXT | XFS | TMPFS))
