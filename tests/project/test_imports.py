@@ -58,7 +58,7 @@ NATIVE = (
 )
 LOOPS = ("_runtime/backend.py", "_runtime/calls/_asyncio.py", "_runtime/calls/_trio.py")
 THREADS = ("_runtime/calls/", "_runtime/refqueue.py", "_runtime/threads.py", "containerd/service/")
-"""The last because grpcio serves each call on a thread of its own."""
+"""The last because its page of metrics has a thread, and because threads of the native server call other stores."""
 
 BORDERS = {
     "native code": (("steelyard._native",), NATIVE),
