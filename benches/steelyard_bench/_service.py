@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
+import subprocess
 import sys
+import tomllib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -34,6 +37,12 @@ class Service(ServerProcess):
         """Return the command line."""
         command = (sys.executable, "-m", "steelyard", "serve", "containerd")
         return (*command, "--store", str(self.store), "--address", self.address, *self._options, *options)
+
+    def plugin(self) -> tuple[str, list[str]]:
+        """Return what the command prints to be put into containerd's configuration: its block, and the plugins to disable."""
+        block = subprocess.run(self.line("--print-config"), capture_output=True, check=True, text=True).stdout
+        disabled = tomllib.loads(block).get("disabled_plugins", [])
+        return re.sub(r"^(version|disabled_plugins) *=.*$", "", block, flags=re.MULTILINE), disabled
 
     def start(self) -> None:
         kept = {name: value for name, value in os.environ.items() if name not in {"STEELYARD_STORE", "PYTHONPATH"}}

@@ -10,13 +10,11 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
-import re
 import secrets
 import statistics
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -154,9 +152,7 @@ def _proxied(place: Path, programs: Path | None) -> Iterator[Daemon]:
     place.mkdir()
     service = Service(place)
     try:
-        block = subprocess.run(service.line("--print-config"), capture_output=True, check=True, text=True).stdout
-        disabled = tomllib.loads(block).get("disabled_plugins", [])
-        block = re.sub(r"^(version|disabled_plugins) *=.*$", "", block, flags=re.MULTILINE)
+        block, disabled = service.plugin()
         service.start()
         daemon = Daemon(place, block, disabled=disabled, programs=programs)
         try:

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import time
-import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,9 +82,7 @@ def proxied(place: Path, programs: Path | None = None, *options: str) -> Iterato
     """
     service = Service(place, "--grace", "1", *options)
     try:
-        block = block_of(service)
-        disabled = tomllib.loads(block).get("disabled_plugins", [])
-        block = re.sub(r"^(version|disabled_plugins) *=.*$", "", block, flags=re.MULTILINE)
+        block, disabled = service.plugin()
         service.start()
         daemon = Daemon(place, block, disabled=disabled, programs=programs)
         try:
