@@ -87,13 +87,7 @@ impl Server {
 
     /// Accept no further calls, and let those under way end.
     pub fn drain(&self) {
-        self.shared.phase.send_if_modified(|phase| {
-            let is_serving = *phase == Phase::Serving;
-            if is_serving {
-                *phase = Phase::Draining;
-            }
-            is_serving
-        });
+        self.shared.drain();
     }
 
     /// Give the calls under way so long to end, cancel them then, and wait for all that they have begun.
@@ -160,12 +154,7 @@ fn live(
         tasks.spawn(tidy(Arc::clone(shared)));
         // An error: the server was dropped.
         let grace = ending.await.unwrap_or_default();
-        shared.phase.send_if_modified(|phase| {
-            *phase == Phase::Serving && {
-                *phase = Phase::Draining;
-                true
-            }
-        });
+        shared.drain();
         tasks.close();
         drop(timeout(grace, tasks.wait()).await);
         shared.phase.send_replace(Phase::Ended);

@@ -72,6 +72,17 @@ impl Shared {
         self.notes.add(Note::Released(name));
     }
 
+    /// Accept no further calls, and let those under way end.
+    pub(crate) fn drain(&self) {
+        self.phase.send_if_modified(|phase| {
+            let is_serving = *phase == Phase::Serving;
+            if is_serving {
+                *phase = Phase::Draining;
+            }
+            is_serving
+        });
+    }
+
     /// Wait until the server drains, or ends.
     pub(crate) async fn until(&self, phase: Phase) {
         let mut changes = self.phase.subscribe();
