@@ -257,7 +257,7 @@ fn bytes_that_are_written_outlive_the_process_although_no_more_come() {
         // As a killed process forgets it.
         drop(ingest);
 
-        let ingest = begin(&store);
+        let ingest = open_when_free(&store, REF);
 
         assert!(ingest.offset() >= 4 << 20, "{algorithm:?}: {}", ingest.offset());
         drop(ingest);
