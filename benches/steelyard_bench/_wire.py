@@ -1,6 +1,6 @@
 """A plain client of containerd's content protocol: grpcio and its generated stubs, used in the usual way.
 
-Imported when it is used: it needs the extra ``grpc``.
+Imported when it is used: gRPC is slow to import.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import grpc
 
 from steelyard._runtime.threads import Pool
-from steelyard.containerd._proto import content_pb2 as pb
-from steelyard.containerd._proto import content_pb2_grpc
+from steelyard_bench._proto import content_pb2 as pb
+from steelyard_bench._proto import content_pb2_grpc
 
 __all__ = ("NAMESPACE", "Client", "client")
 

@@ -187,7 +187,6 @@ def store_at(place: str, *, read_only: bool = False, durable: bool = True) -> St
 
     Raises:
         InvalidArgument: the address is not understood.
-        ImportError: it needs an extra that is not installed.
     """
     if is_object_storage(place):
         return objects_at(place, read_only=read_only)
@@ -196,7 +195,7 @@ def store_at(place: str, *, read_only: bool = False, durable: bool = True) -> St
 
         return LocalStore(place, read_only=read_only, durability="power-loss" if durable else "process-crash")
     path, options = _parse(place)
-    from steelyard.containerd.remote import RemoteStore  # noqa: PLC0415 - gRPC, which other commands do not need
+    from steelyard.containerd.remote import RemoteStore  # noqa: PLC0415 - other commands do not need it
 
     return RemoteStore(path, namespace=options.get("namespace", "default"), lease=options.get("lease"))
 

@@ -15,8 +15,8 @@ import pytest
 from foreign.programs import Ctr, environment, root_only
 from grpc import StatusCode
 
-from steelyard.containerd._proto import content_pb2 as pb
 from steelyard_bench._peers._containerd import Daemon
+from steelyard_bench._proto import content_pb2 as pb
 from steelyard_bench._service import Service
 
 from .wire import SECONDS, wire

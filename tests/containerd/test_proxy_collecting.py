@@ -13,7 +13,7 @@ import pytest
 from foreign.programs import Ctr
 from grpc import StatusCode
 
-from steelyard.containerd._proto import content_pb2 as pb
+from steelyard_bench._proto import content_pb2 as pb
 
 from .images import layer, make
 from .proxied import Proxied, offset_of, open_ingest

@@ -10,7 +10,7 @@ import pytest
 from foreign.programs import Ctr
 from grpc import StatusCode
 
-from steelyard.containerd._proto import content_pb2 as pb
+from steelyard_bench._proto import content_pb2 as pb
 
 from .proxied import Proxied, block_of, open_ingest
 from .wire import refused, sha256, wire

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from steelyard.containerd._proto import content_pb2 as pb
+from steelyard_bench._proto import content_pb2 as pb
 
 from .proxied import VERSIONS, eventually, open_ingest, programs_of, proxied
 from .wire import SECONDS, sha256, wire

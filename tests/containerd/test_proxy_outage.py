@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 from foreign.programs import Ctr
 
-from steelyard.containerd._proto import content_pb2 as pb
+from steelyard_bench._proto import content_pb2 as pb
 
 from .images import Made, layer, make
 from .proxied import NO_SERVICE, Proxied, eventually, offset_of, reads

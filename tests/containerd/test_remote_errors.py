@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import grpc
 import pytest
 from anyio import ClosedResourceError
 from support.made_errors import ERRORS, ONE, TWO
 
 from steelyard import errors
+from steelyard.containerd._code import Code
 from steelyard.containerd.remote._errors import About, NameTaken, Refused, error_of
 from steelyard.containerd.service._codes import refusal
 
@@ -22,7 +22,7 @@ INGEST = About(kind="ingest", name="a ref", call="Write", expected=str(ONE))
 )
 def test_an_error_is_raised_again_with_its_arguments(error: errors.SteelyardError) -> None:
     sent = refusal(error)
-    raised = error_of(Refused(grpc.StatusCode[sent.code.name], sent.message, sent.details), INGEST, ADDRESS)
+    raised = error_of(Refused(sent.code, sent.message, sent.details), INGEST, ADDRESS)
 
     assert (type(error), str(error), vars(error)) == (type(raised), str(raised), vars(raised))
 
@@ -40,23 +40,21 @@ def test_an_error_is_raised_again_with_its_arguments(error: errors.SteelyardErro
     ],
 )
 def test_details_that_do_not_fit_are_passed_over(details: bytes) -> None:
-    raised = error_of(Refused(grpc.StatusCode.NOT_FOUND, "no: not found", details), INGEST, ADDRESS)
+    raised = error_of(Refused(Code.NOT_FOUND, "no: not found", details), INGEST, ADDRESS)
 
     assert ("ingest", "a ref") == (getattr(raised, "kind", None), getattr(raised, "name", None))
 
 
 def test_what_containerd_says_names_digests() -> None:
-    exists = error_of(Refused(grpc.StatusCode.ALREADY_EXISTS, f"content {TWO}: already exists"), INGEST, ADDRESS)
+    exists = error_of(Refused(Code.ALREADY_EXISTS, f"content {TWO}: already exists"), INGEST, ADDRESS)
     other = error_of(
-        Refused(grpc.StatusCode.FAILED_PRECONDITION, f"unexpected commit digest {TWO}, expected {ONE}"), INGEST, ADDRESS
+        Refused(Code.FAILED_PRECONDITION, f"unexpected commit digest {TWO}, expected {ONE}"), INGEST, ADDRESS
     )
-    foreign = error_of(
-        Refused(grpc.StatusCode.FAILED_PRECONDITION, f"unexpected digest sha512:{'0' * 128}"), INGEST, ADDRESS
-    )
+    foreign = error_of(Refused(Code.FAILED_PRECONDITION, f"unexpected digest sha512:{'0' * 128}"), INGEST, ADDRESS)
     unnamed = About(kind="ingest", name="a ref", call="Write")
-    silent = error_of(Refused(grpc.StatusCode.ALREADY_EXISTS, "already exists"), unnamed, ADDRESS)
+    silent = error_of(Refused(Code.ALREADY_EXISTS, "already exists"), unnamed, ADDRESS)
     name = About(kind="image name", name="a", call="Images.Create")
-    taken = error_of(Refused(grpc.StatusCode.ALREADY_EXISTS, "already exists"), name, ADDRESS)
+    taken = error_of(Refused(Code.ALREADY_EXISTS, "already exists"), name, ADDRESS)
 
     assert isinstance(exists, errors.AlreadyExists)
     assert ONE == exists.digest

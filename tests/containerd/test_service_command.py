@@ -17,7 +17,7 @@ import grpc
 import pytest
 from grpc import StatusCode
 
-from steelyard.containerd._proto import content_pb2 as pb
+from steelyard_bench._proto import content_pb2 as pb
 
 from .serving import serving
 from .wire import SECONDS, refused, wire
@@ -228,4 +228,4 @@ def test_without_the_package_for_metrics_it_says_what_to_install(tmp_path: Path)
     done = command(*words, PYTHONPATH=path)
 
     assert 2 == done.returncode
-    assert "is not installed\n  next: pip install 'steelyard[cli,grpc]'\n" in done.stderr
+    assert "is not installed\n  next: pip install 'steelyard[cli,metrics]'\n" in done.stderr

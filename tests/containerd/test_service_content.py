@@ -6,8 +6,8 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from grpc import StatusCode
 
-from steelyard.containerd._proto import content_pb2 as pb
 from steelyard.containerd.service import Server
+from steelyard_bench._proto import content_pb2 as pb
 
 from .wire import Wire, off_loop, refused, sha256, wire
 

@@ -9,11 +9,11 @@ import anyio
 import pytest
 
 from steelyard import LocalStore, Unavailable, open_writer
-from steelyard.containerd._proto import content_pb2 as pb
 from steelyard.containerd.service import Server
 from steelyard.errors import AlreadyExists, FailedPrecondition, UnexpectedSize
 from steelyard.local.blocking import BlockingIngest, BlockingStore
 from steelyard.options import IngestOptions
+from steelyard_bench._proto import content_pb2 as pb
 
 from .wire import Wire, off_loop, sha256, wire
 

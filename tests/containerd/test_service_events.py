@@ -19,7 +19,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from grpc import StatusCode
 
 from steelyard import Descriptor, Digest, LocalStore, MemoryStore
-from steelyard.containerd._proto import (
+from steelyard.containerd.service import Server
+from steelyard_bench._proto import (
     changes_pb2,
     content_pb2,
     descriptor_pb2,
@@ -27,7 +28,6 @@ from steelyard.containerd._proto import (
     images_pb2,
     name_changes_pb2,
 )
-from steelyard.containerd.service import Server
 
 from .serving import serving
 from .wire import SECONDS, Wire, off_loop, refused, sha256, wire

@@ -12,8 +12,8 @@ import grpc
 import pytest
 from grpc import StatusCode
 
-from steelyard.containerd._proto import content_pb2 as pb
-from steelyard.containerd._proto import images_pb2
+from steelyard_bench._proto import content_pb2 as pb
+from steelyard_bench._proto import images_pb2
 
 from .serving import serving
 from .wire import SECONDS, Wire, refused

@@ -8,7 +8,7 @@ import grpc
 import pytest
 from grpc import StatusCode
 
-from steelyard.containerd._proto import content_pb2 as pb
+from steelyard_bench._proto import content_pb2 as pb
 
 from .wire import SECONDS, Wire
 

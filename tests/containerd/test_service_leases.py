@@ -16,13 +16,13 @@ from google.protobuf.empty_pb2 import Empty
 from grpc import StatusCode
 
 from steelyard import LocalStore, MemoryStore
-from steelyard.containerd._proto import content_pb2 as pb
-from steelyard.containerd._proto import leases_pb2
 from steelyard.containerd.remote import RemoteStore
 from steelyard.containerd.service import Server
 from steelyard.errors import CollectionRefused, FailedPrecondition, LeaseEnded, NotFound
 from steelyard.images import import_images
 from steelyard.leases import EXPIRES_LIMIT
+from steelyard_bench._proto import content_pb2 as pb
+from steelyard_bench._proto import leases_pb2
 
 from .images import layer, make
 from .serving import serving

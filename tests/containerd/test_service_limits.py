@@ -16,8 +16,8 @@ from anyio.from_thread import start_blocking_portal
 from grpc import StatusCode
 
 from steelyard import InvalidArgument, LocalStore, MemoryStore
-from steelyard.containerd._proto import content_pb2 as pb
 from steelyard.containerd.service import Server
+from steelyard_bench._proto import content_pb2 as pb
 
 from .clock import Clock
 from .wire import SECONDS, Talk, Wire, refused, wire

@@ -15,8 +15,8 @@ import grpc.aio
 import pytest
 from grpc import StatusCode
 
-from steelyard.containerd._proto import content_pb2 as pb
-from steelyard.containerd._proto import content_pb2_grpc
+from steelyard_bench._proto import content_pb2 as pb
+from steelyard_bench._proto import content_pb2_grpc
 
 from .proxied import eventually
 from .serving import Serving, serving

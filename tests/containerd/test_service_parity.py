@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from steelyard.containerd._proto import content_pb2 as pb
+from steelyard_bench._proto import content_pb2 as pb
 
 from .wire import Talk, Wire, wire
 

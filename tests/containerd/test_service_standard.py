@@ -20,10 +20,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from steelyard import InvalidArgument, LocalStore, MemoryStore, StorageError, errors
-from steelyard.containerd._proto import content_pb2 as pb
-from steelyard.containerd._proto import descriptor_pb2, images_pb2
+from steelyard.containerd._code import Code
 from steelyard.containerd.service import Server
-from steelyard.containerd.service._codes import CLASSES, STATUS_TEXT_LIMIT, SUFFIXES, Code, refusal
+from steelyard.containerd.service._codes import CLASSES, STATUS_TEXT_LIMIT, SUFFIXES, refusal
+from steelyard_bench._proto import content_pb2 as pb
+from steelyard_bench._proto import descriptor_pb2, images_pb2
 
 from .wire import SECONDS, Wire, off_loop, refused, wire
 

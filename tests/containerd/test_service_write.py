@@ -9,7 +9,7 @@ import grpc
 import pytest
 from grpc import StatusCode
 
-from steelyard.containerd._proto import content_pb2 as pb
+from steelyard_bench._proto import content_pb2 as pb
 
 from .wire import SECONDS, Wire, refused, sha256
 
@@ -263,3 +263,27 @@ def test_large_messages_come_through_whole(content: Wire) -> None:
 
     assert sha256(data) == digest
     assert data == content.read(digest)
+
+
+def test_our_own_client_is_not_kept_waiting_for_the_hash(content: Wire) -> None:
+    data = DATA * 20
+    talk = content.talk((("steelyard-exact", "1"),))
+    begun = talk.ask(pb.STAT, ref="large", total=3 * len(data))
+    answers = [talk.ask(pb.WRITE, offset=offset, data=data) for offset in (0, len(data))]
+    asked = talk.ask(pb.STAT)
+    total = talk.ask(pb.WRITE, offset=2 * len(data), data=data, total=4 * len(data)).total
+    with refused(StatusCode.OUT_OF_RANGE, "large"):
+        talk.ask(pb.WRITE, offset=1, data=data)
+
+    assert [(len(data), ""), (2 * len(data), "")] == [(answer.offset, answer.digest) for answer in answers]
+    assert {(begun.started_at.seconds, 3 * len(data))} == {(each.started_at.seconds, each.total) for each in answers}
+    assert (2 * len(data), sha256(data * 2)) == (asked.offset, asked.digest)
+    assert 4 * len(data) == total
+
+
+def test_any_other_client_gets_a_digest_with_each_answer(content: Wire) -> None:
+    data = DATA * 20
+    talk = content.talk()
+    talk.ask(pb.STAT, ref="large")
+
+    assert sha256(data) == talk.ask(pb.WRITE, data=data).digest

@@ -13,9 +13,10 @@ import grpc
 import pytest
 from grpc import StatusCode
 
-from steelyard.containerd._proto import content_pb2 as pb
-from steelyard.containerd._proto import content_pb2_grpc, images_pb2_grpc
-from steelyard.containerd.service._codes import SUFFIXES, Code
+from steelyard.containerd._code import Code
+from steelyard.containerd.service._codes import SUFFIXES
+from steelyard_bench._proto import content_pb2 as pb
+from steelyard_bench._proto import content_pb2_grpc, images_pb2_grpc
 
 T = TypeVar("T")
 Metadata = tuple[tuple[str, str], ...]

@@ -32,15 +32,20 @@ MEMORY_ONLY = {
 }
 """Classes that hold no file and no thread, and no lock at a fork: a child has a copy of its own."""
 
-ENDS = re.compile(r".*\.(close|close_at_once|end)|ContentServer\.finish")
+ENDS = re.compile(r".*\.(close|close_at_once|end)|ContentServer\.finish|RemoteCall\.cancel")
 """Methods that end an object, and do nothing in a child."""
 
 DIGEST = "sha256:" + "0" * 64
+METHOD = "/containerd.services.content.v1.Content/Info"
+
+
+LISTS = ("files", "headers", "items", "keys", "objects", "parts", "pieces", "refs", "targets")
+"""Parameters that are given an empty list."""
 
 
 def arguments(file: int) -> dict[str, Any]:
     """Return a value for each parameter that any method has, by name. A new name has to be added here."""
-    return {
+    return dict.fromkeys(LISTS, []) | {
         "accept_roots": False,
         "algorithm": "sha256",
         "after": None,
@@ -63,7 +68,6 @@ def arguments(file: int) -> dict[str, Any]:
         "expected": None,
         "expires": 1,
         "file": file,
-        "files": [],
         "folders": [file],
         "filter": Filter([]),
         "function": print,
@@ -71,27 +75,24 @@ def arguments(file: int) -> dict[str, Any]:
         "hasher": Hasher(["sha256"]),
         "empty": False,
         "ingest_age": 0,
-        "items": [],
         "job": Job(),
         "key": "key",
-        "keys": [],
         "labels": {},
         "lease": "lease",
         "limit": 1,
         "mark": False,
         "max_bytes": None,
+        "method": METHOD,
         "most": 1,
         "name": "name",
         "number": 0,
-        "objects": [],
         "offset": 0,
         "output": bytearray(1),
-        "parts": [],
         "path": "path",
         "prefix": "prefix",
         "range": None,
         "ref": "ref",
-        "refs": [],
+        "request": b"{}",
         "seconds": 1,
         "take_back": False,
         "size": 1,
@@ -100,13 +101,14 @@ def arguments(file: int) -> dict[str, Any]:
         "start": 0,
         "taken": "",
         "target": None,
-        "targets": [],
         "ticket": None,
+        "timeout": 1.0,
         "total": None,
         "unverified_before": None,
         "upload": "upload",
         "url": "http://127.0.0.1/",
         "wake": print,
+        "wanted": 1,
     }
 
 
@@ -134,6 +136,8 @@ def opened(tmp_path: Path) -> Iterator[tuple[dict[str, Any], int]]:
         timeout=1,
     )
     body = _native.ObjectBody("key", 0, 10)
+    channel = _native.RemoteChannel(tmp_path / "absent")
+    made += [channel, channel.call(METHOD, [], None)]
     made += [client, client.receive(body, etag=None), body]
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "socket"))
@@ -145,7 +149,7 @@ def opened(tmp_path: Path) -> Iterator[tuple[dict[str, Any], int]]:
     yield objects, file
     server.finish(0)
     ended = [objects[name] for name in ("Collection", "Why", "Subscription", "Stream")]
-    for each in (*ended, blob, ingest, stored, pool, store, client):
+    for each in (*ended, blob, ingest, stored, pool, store, client, channel):
         each.close()
     os.close(file)
     objects.clear()  # the others end when they are dropped

@@ -43,7 +43,7 @@ NATIVE = (
     "_runtime/calls/",
     "_runtime/fork.py",
     "_runtime/jobs.py",
-    "containerd/_parsing.py",
+    "containerd/remote/",
     "containerd/service/_metrics.py",
     "containerd/service/_notes.py",
     "containerd/service/_server.py",

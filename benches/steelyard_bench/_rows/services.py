@@ -31,16 +31,13 @@ RATE = 1.5e9
 """Bytes a second, each way."""
 
 _BUSY = {
-    "write": "for a GiB, server and client need 2.7 s of two processors: 0.5 for the hash, the rest to carry each byte "
-    "through two processes. Next: a server without Python",
-    "read": "for a GiB, server and client need 1.2 s of two processors, and wait for each other. Next: a server without Python",
+    "write": "for a GiB, server and client need 2.5 s of two processors: 0.8 for the hash, the rest to carry each byte through two processes; "
+    "a plain client's messages have a digest in each answer, so that each waits for the hash. Next: a hash at the offset of a message, beside the next ones",
+    "read": "for a GiB, server and client need 2 s of two processors, most of it for switches between them: a Unix socket holds 200 KiB",
 }
-_SWITCHES = (
-    "grpcio hands each call from thread to thread: 13 switches for a small read, where containerd has 4 to 7. "
-    "Next: a server without Python"
-)
+_PLAIN = "most of the time is grpcio's own, in the client"
 
-_missing_grpc = needs_package("grpc", "steelyard[grpc]")
+_missing_grpc = needs_package("grpc", "grpcio")
 
 
 @dataclass
@@ -80,6 +77,7 @@ def large(scale: Scale) -> Row[Served]:
         18,
         f"{size(payload.total)} over a Unix socket, by containerd's protocol",
         payload,
+        {PLAIN: 1.0, OURS: 1.0},
         tuple(
             Goal(contestant=_name("steelyard", client, way), at_most=payload.total / RATE, to=None, reason=_BUSY[way])
             for way in ("write", "read")
@@ -89,20 +87,25 @@ def large(scale: Scale) -> Row[Served]:
 
 
 def small(scale: Scale) -> Row[Served]:
-    """Row 19: 2,000 × 4 KiB, each way as fast as containerd."""
+    """Row 19: 2,000 × 4 KiB, each way as fast as containerd for a plain client, and 1.5 times as fast for ours."""
     payload = Payload(count=scale(2000), size=4 * KIB)
     return _row(
-        19, f"{payload.count:,} blobs of {size(payload.size)} over a Unix socket, by containerd's protocol", payload, ()
+        19,
+        f"{payload.count:,} blobs of {size(payload.size)} over a Unix socket, by containerd's protocol",
+        payload,
+        {PLAIN: 1.0, OURS: 1.5},
+        (),
     )
 
 
-def _row(number: int, title: str, payload: Payload, more: tuple[Goal, ...]) -> Row[Served]:
+def _row(number: int, title: str, payload: Payload, times: dict[str, float], more: tuple[Goal, ...]) -> Row[Served]:
+    """Return a row in which each client is so many times as fast with our server as with a containerd."""
     goals = [
         Goal(
             contestant=_name("steelyard", client, way),
-            at_most=1.0,
+            at_most=1 / times[client],
             to=_name("containerd", client, way),
-            reason=_SWITCHES,
+            reason=_PLAIN if client == PLAIN else "",
         )
         for way in ("write", "read")
         for client in CLIENTS

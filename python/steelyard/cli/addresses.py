@@ -67,15 +67,8 @@ async def open_remote(address: str, *, read_only: bool = False) -> AsyncIterator
 
     Raises:
         InvalidArgument: the address is not understood.
-        UsageError: the packages are missing.
     """
-    try:
-        remote = store_at(address, read_only=read_only)
-    except ImportError as missing:
-        from steelyard.cli.explain import UsageError  # noqa: PLC0415 - needed for errors only
-
-        raise UsageError(f"{address}: {missing}", next_step="pip install 'steelyard[grpc]'") from None
-    async with remote as store:
+    async with store_at(address, read_only=read_only) as store:
         yield store
 
 

@@ -122,7 +122,7 @@ def _require_metrics() -> None:
     except ModuleNotFoundError as error:
         raise UsageError(
             f"--metrics-address: the package {error.name} is not installed",
-            next_step="pip install 'steelyard[cli,grpc]'",
+            next_step="pip install 'steelyard[cli,metrics]'",
         ) from error
 
 

@@ -14,7 +14,7 @@ __all__ = ("log_to_stderr",)
 
 
 def log_to_stderr(shape: str, level: str) -> None:
-    """Start to log the messages of the service and of gRPC.
+    """Start to log the messages of the service.
 
     Args:
         shape: ``text`` or ``json``.
@@ -22,11 +22,10 @@ def log_to_stderr(shape: str, level: str) -> None:
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if shape == "json" else _Text())
-    for name, least in (("steelyard", level), ("grpc", "warning")):
-        logger = logging.getLogger(name)
-        logger.addHandler(handler)
-        logger.setLevel(max(logging.getLevelName(level.upper()), logging.getLevelName(least.upper())))
-        logger.propagate = False
+    logger = logging.getLogger("steelyard")
+    logger.addHandler(handler)
+    logger.setLevel(level.upper())
+    logger.propagate = False
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -1,4 +1,4 @@
-"""containerd's content service, on both sides of the wire. It needs the extra ``grpc``.
+"""containerd's content service, on both sides of the wire.
 
 `steelyard.containerd.service` offers a store to containerd; `RemoteStore` is a store that lives behind such a service, in
 a containerd or in ourselves.

@@ -12,6 +12,12 @@ use prost::Message as _;
 const BULK: [&str; 2] =
     [".containerd.services.content.v1.WriteContentRequest", ".containerd.services.content.v1.ReadContentResponse"];
 
+/// The JSON of messages, for callers that are not written in Rust.
+const JSON: &str = "#[derive(serde::Serialize, serde::Deserialize)] #[serde(default, deny_unknown_fields)]";
+const TIME: &str = "#[serde(with = \"crate::times::json\")]";
+const MASK: &str = "#[serde(with = \"crate::values::mask_json\")]";
+const SKIPPED: &str = "#[serde(skip)]";
+
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
     let out = PathBuf::from(arguments.next().ok_or("the folder for the generated files")?);
@@ -24,6 +30,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         .out_dir(&out)
         .bytes(BULK)
         .btree_map(["."])
+        .message_attribute(".containerd.services.content", JSON)
+        .message_attribute(".containerd.services.images", JSON)
+        .message_attribute(".containerd.services.leases", JSON)
+        .message_attribute(".containerd.types", JSON)
+        .field_attribute("created_at", TIME)
+        .field_attribute("updated_at", TIME)
+        .field_attribute("started_at", TIME)
+        .field_attribute("update_mask", MASK)
+        .field_attribute(".containerd.services.content.v1.WriteContentRequest.data", SKIPPED)
+        .field_attribute(".containerd.services.content.v1.ReadContentResponse.data", SKIPPED)
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

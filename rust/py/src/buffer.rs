@@ -6,6 +6,7 @@
 //! `unsafe` says how that is handled.
 #![allow(unsafe_code)]
 
+use bytes::Bytes;
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyBufferError;
 use pyo3::intern;
@@ -90,6 +91,22 @@ pub(crate) fn lasting(object: &Bound<'_, PyAny>, input: &Input<'_>) -> Option<La
     let start = slice.as_ptr().addr().checked_sub(bytes.as_ptr().addr())?;
     let is_within = start.checked_add(slice.len()).is_some_and(|end| end <= bytes.len());
     is_within.then(|| Box::new(Part { bytes: Some(bytes), start, size: slice.len() }) as Lasting)
+}
+
+/// Keeps the bytes of a `bytes` object.
+struct Owner(Lasting);
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        (*self.0).as_ref()
+    }
+}
+
+/// The bytes of a buffer, for a request that outlives the call: those of a `bytes` object are kept, others are copied.
+pub(crate) fn owned(data: &Bound<'_, PyAny>) -> PyResult<Bytes> {
+    let input: Input<'_> = data.extract()?;
+    Ok(lasting(data, &input)
+        .map_or_else(|| Bytes::copy_from_slice(input.as_slice()), |kept| Bytes::from_owner(Owner(kept))))
 }
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Input<'a> {

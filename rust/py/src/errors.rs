@@ -138,3 +138,13 @@ fn time(ns: i64) -> SystemTime {
     let distance = Duration::from_nanos(ns.unsigned_abs());
     if ns < 0 { SystemTime::UNIX_EPOCH - distance } else { SystemTime::UNIX_EPOCH + distance }
 }
+
+/// As Linux numbers it: too many threads or processes.
+const EAGAIN: i32 = 11;
+
+/// The error of a server or a channel that cannot start: without threads or descriptors, above all.
+pub(crate) fn not_started(error: &io::Error, operation: &'static str) -> Error {
+    // tokio's own refusals may have no number.
+    let errno = error.raw_os_error().unwrap_or(EAGAIN);
+    Error::Io { errno, path: None, operation: if errno == EAGAIN { "start a thread" } else { operation } }
+}

@@ -33,8 +33,8 @@ mod objects;
 mod page;
 mod pool;
 mod process;
-mod protobuf;
 mod python_store;
+mod remote;
 mod rows;
 mod server;
 mod store;
@@ -102,6 +102,8 @@ fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<pool::Pool>()?;
     module.add_class::<pool::Port>()?;
     module.add_class::<process::Process>()?;
+    module.add_class::<remote::RemoteCall>()?;
+    module.add_class::<remote::RemoteChannel>()?;
     module.add_class::<server::ContentServer>()?;
     module.add_class::<store::Store>()?;
     module.add_class::<stream::Stream>()?;
@@ -122,6 +124,6 @@ fn add_functions(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(json::may_be_document, module)?)?;
     module.add_function(wrap_pyfunction!(json::references, module)?)?;
     module.add_function(wrap_pyfunction!(process::mark_descriptor, module)?)?;
-    module.add_function(wrap_pyfunction!(protobuf::message_parts, module)?)?;
+    module.add_function(wrap_pyfunction!(remote::join_bytes, module)?)?;
     module.add_function(wrap_pyfunction!(process::unmark_descriptor, module)?)
 }

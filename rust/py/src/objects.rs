@@ -3,16 +3,14 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use steelyard_core::error::Error as CoreError;
-use steelyard_core::store::ingest::Lasting;
 use steelyard_core::sys::ProcessBound;
 use steelyard_objects::{Client, Error, Kind, Meta, Operation, Outcome, Payload, Request, Settings, UploadMarker};
 
-use crate::buffer::{Input, lasting};
+use crate::buffer::owned;
 use crate::errors::{Cancelled, Failure};
 use crate::object_body::ObjectBody;
 use crate::wait::Wait;
@@ -31,15 +29,6 @@ pub(crate) struct ObjectClient(ProcessBound<Mutex<Option<Client>>>);
 /// A request under way.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct ObjectRequest(ProcessBound<Arc<Request>>);
-
-/// Keeps the bytes of a `bytes` object.
-struct Owner(Lasting);
-
-impl AsRef<[u8]> for Owner {
-    fn as_ref(&self) -> &[u8] {
-        (*self.0).as_ref()
-    }
-}
 
 /// The row of an object: its key, its size, its tag, its time in nanoseconds, and whether a store has written it.
 type Row = (String, u64, Option<String>, i64, bool);
@@ -246,13 +235,6 @@ fn converted(py: Python<'_>, outcome: Outcome) -> PyResult<Py<PyAny>> {
 
 fn pair((name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>)) -> PyResult<(String, String)> {
     Ok((name.extract()?, value.extract()?))
-}
-
-/// The bytes of a buffer, for a request that outlives the call: those of a `bytes` object are kept, others are copied.
-fn owned(data: &Bound<'_, PyAny>) -> PyResult<Bytes> {
-    let input: Input<'_> = data.extract()?;
-    Ok(lasting(data, &input)
-        .map_or_else(|| Bytes::copy_from_slice(input.as_slice()), |kept| Bytes::from_owner(Owner(kept))))
 }
 
 fn ended(marker: UploadMarker) -> (&'static str, String) {

@@ -1,7 +1,6 @@
 //! `ContentServer`: a store behind containerd's protocol. No call of a local store passes through Python.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use steelyard_service::store::{LocalStore, Store as ServedStore};
 use steelyard_service::{Level, Note, Server, Settings};
 
 use crate::descriptor::Descriptor;
-use crate::errors::Result;
+use crate::errors::{Result, not_started};
 use crate::handle::End;
 use crate::python_store::PythonStore;
 use crate::store::Store;
@@ -23,9 +22,6 @@ type LogRow = (&'static str, String, &'static str, String, &'static str, Option<
 
 /// method, open calls, bytes in, bytes out, calls by code, calls by time, seconds, refused calls by limit
 type MethodRow = (&'static str, i64, u64, u64, Vec<(&'static str, u64)>, Vec<u64>, f64, BTreeMap<&'static str, u64>);
-
-/// As Linux numbers it: too many threads or processes.
-const EAGAIN: i32 = 11;
 
 /// A running server.
 #[pyclass(frozen, module = "steelyard._native")]
@@ -63,7 +59,7 @@ impl ContentServer {
             None => Arc::new(PythonStore::new(store.clone().unbind(), refuse)),
         };
         let started = py.detach(|| Server::start(backing, &listener.0, settings));
-        let server = Arc::new(started.map_err(|error| refused(&error))?);
+        let server = Arc::new(started.map_err(|error| not_started(&error, "start a server"))?);
         if let Some(store) = local {
             let entry: Weak<dyn End> = Arc::downgrade(&server) as _;
             store.get().opened.add(entry)?;
@@ -137,13 +133,6 @@ impl ContentServer {
         };
         Ok((snapshot.methods.into_iter().map(row).collect(), snapshot.ingests))
     }
-}
-
-/// The error of a server that cannot start: without threads or descriptors, above all.
-fn refused(error: &io::Error) -> Error {
-    // tokio's own refusals may have no number.
-    let errno = error.raw_os_error().unwrap_or(EAGAIN);
-    Error::Io { errno, path: None, operation: if errno == EAGAIN { "start a thread" } else { "start a server" } }
 }
 
 /// The store is closed under its server.

@@ -9,11 +9,11 @@ use steelyard_core::store::ingest::{Ingest, Notify};
 use steelyard_core::sys::ProcessBound;
 use steelyard_core::volume::events::Subscription;
 use steelyard_objects::Request;
-use steelyard_service::Server;
+use steelyard_service::{RemoteCall, RemoteUntil, Server};
 
 use crate::errors::Failure;
 
-/// A wait for an ingest, for events, for a request to an object store, or for notes of a server. Submitted to a pool it takes no worker; called, it blocks.
+/// A wait for an ingest, for events, for a request to an object store, for a call to a server, or for notes of one. Submitted to a pool it takes no worker; called, it blocks.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Wait {
     on: ProcessBound<On>,
@@ -26,6 +26,8 @@ enum On {
     Ingest(Weak<Ingest>, Until),
     Events(Arc<Subscription>),
     Request(Arc<Request>),
+    /// Whether the argument is a progress, or bytes.
+    Call(Arc<RemoteCall>, bool),
     Server(Arc<Server>),
 }
 
@@ -53,6 +55,11 @@ impl Wait {
         Self { on: ProcessBound::new(On::Request(request)), then: None }
     }
 
+    /// A wait until a call has ended, or has as many bytes of answers as the argument says; or more progress than it says.
+    pub(crate) fn for_call(call: Arc<RemoteCall>, is_progress: bool) -> Self {
+        Self { on: ProcessBound::new(On::Call(call, is_progress)), then: None }
+    }
+
     /// A wait until a server has something to tell.
     pub(crate) fn for_server(server: Arc<Server>) -> Self {
         Self { on: ProcessBound::new(On::Server(server)), then: None }
@@ -77,6 +84,15 @@ impl Wait {
             }
             On::Request(request) => {
                 request.when_ready(notify);
+                return Ok(None);
+            }
+            On::Call(call, is_progress) => {
+                let until = if *is_progress {
+                    RemoteUntil::Beyond(args.extract::<(u64,)>()?.0)
+                } else {
+                    RemoteUntil::Held(args.extract::<(usize,)>()?.0)
+                };
+                call.when_ready(until, notify);
                 return Ok(None);
             }
             On::Server(server) => {

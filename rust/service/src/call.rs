@@ -180,7 +180,7 @@ impl Call {
     fn broken(&self, broken: &Broken) -> End {
         let most = self.shared.settings.message_bytes;
         match broken {
-            Broken::Gone => End::Gone(Code::Cancelled),
+            Broken::Gone(_) => End::Gone(Code::Cancelled),
             Broken::Cut => Refusal::malformed("the call ended within a request").into(),
             Broken::Compressed => {
                 let text = "the request is compressed; the service takes no compressed messages";

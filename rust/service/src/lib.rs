@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `server` | the life of a server: its connections, its end |
 //! | `grpc` | calls over HTTP/2: messages in and out, codes |
+//! | `client` | calls to such a server |
 //! | `call` | what every call goes through: limits, the end of idle calls, log, metrics |
 //! | `socket`, `authority` | connections, as forks see them and as h2 reads and writes them |
 //! | `services` | the calls themselves |
@@ -18,6 +19,7 @@
 
 mod authority;
 mod call;
+mod client;
 mod grpc;
 mod log;
 mod method;
@@ -34,6 +36,7 @@ mod threads;
 mod times;
 mod values;
 
+pub use client::{Call as RemoteCall, Channel, Outcome, RemoteMethod, Until as RemoteUntil, headers};
 pub use grpc::code::Code;
 pub use log::{Level, Note, Record};
 pub use metrics::{MethodMetrics, SECONDS, Snapshot};

@@ -15,7 +15,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use h2::server::{Builder as ConnectionBuilder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
-use http::{HeaderValue, Method as HttpMethod, Request, Response, StatusCode};
+use http::{Method as HttpMethod, Request, Response, StatusCode};
 use steelyard_core::store::ingest::Notify;
 use steelyard_core::threads;
 use tokio::net::UnixListener;
@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::call::Call;
 use crate::grpc::code::Code;
-use crate::grpc::send::Sender as Responses;
+use crate::grpc::send::{Sender as Responses, is_grpc};
 use crate::log::Note;
 use crate::method::Method;
 use crate::metrics::Snapshot;
@@ -277,9 +277,4 @@ fn call_of(
         return None;
     };
     Some(serve_call(Call::new(Arc::clone(shared), method, request, response)))
-}
-
-fn is_grpc(value: &HeaderValue) -> bool {
-    let kind = value.as_bytes().strip_prefix(b"application/grpc");
-    kind.is_some_and(|rest| rest.is_empty() || matches!(rest[0], b';' | b'+'))
 }

@@ -48,7 +48,8 @@ impl<T: AsRawFd> Drop for Marked<T> {
 /// The socket of a connection, for h2.
 pub(crate) struct Socket {
     shared: Arc<Outgoing>,
-    authority: Authority,
+    /// Changes a small part of the bytes that come in; None at a client.
+    authority: Option<Authority>,
     /// Received, and not yet read.
     incoming: BytesMut,
 }
@@ -60,9 +61,15 @@ pub(crate) struct Outgoing {
 }
 
 impl Socket {
+    /// The socket of a client that was accepted.
     pub(crate) fn new(socket: UnixStream) -> Self {
+        Self { authority: Some(Authority::new()), ..Self::plain(socket) }
+    }
+
+    /// The socket to a server.
+    pub(crate) fn plain(socket: UnixStream) -> Self {
         let shared = Outgoing { socket: Marked::new(socket), gathered: Mutex::default() };
-        Self { shared: Arc::new(shared), authority: Authority::new(), incoming: BytesMut::new() }
+        Self { shared: Arc::new(shared), authority: None, incoming: BytesMut::new() }
     }
 
     /// The other end of what is gathered.
@@ -106,7 +113,11 @@ impl AsyncRead for Socket {
             this.incoming.reserve(RECEIVED);
             match this.shared.socket.get().try_read_buf(&mut this.incoming) {
                 Ok(0) => return Poll::Ready(Ok(())),
-                Ok(_) => this.authority.pass(&mut this.incoming),
+                Ok(_) => {
+                    if let Some(authority) = &mut this.authority {
+                        authority.pass(&mut this.incoming);
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }

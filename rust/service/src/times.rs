@@ -22,3 +22,19 @@ pub(crate) fn now_ns() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
+
+/// Times in JSON: seconds since the epoch and nanoseconds, or null.
+pub(crate) mod json {
+    use prost_types::Timestamp;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    #[allow(clippy::ref_option, reason = "what serde's `with` gives")]
+    pub(crate) fn serialize<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+        time.as_ref().map(|time| (time.seconds, time.nanos)).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+        let found: Option<(i64, i32)> = Option::deserialize(deserializer)?;
+        Ok(found.map(|(seconds, nanos)| Timestamp { seconds, nanos }))
+    }
+}

@@ -149,3 +149,18 @@ pub(crate) fn head(text: &str) -> String {
 pub(crate) fn paths(mask: Option<FieldMask>) -> Vec<String> {
     mask.map(|mask| mask.paths).unwrap_or_default()
 }
+
+/// The same in JSON: a list.
+pub(crate) mod mask_json {
+    use prost_types::FieldMask;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    #[allow(clippy::ref_option, reason = "what serde's `with` gives")]
+    pub(crate) fn serialize<S: Serializer>(mask: &Option<FieldMask>, serializer: S) -> Result<S::Ok, S::Error> {
+        mask.as_ref().map(|mask| &mask.paths).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<FieldMask>, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map(|paths| FieldMask { paths }))
+    }
+}

@@ -1,24 +1,26 @@
-"""Calls on threads: one request, and one answer or many; each has a deadline, and ends when its result is not wanted."""
+"""Calls with one request: each has a deadline, and ends when its result is not wanted. No thread waits for one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from typing import Any, Generic, TypeVar
+import sys
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
 
 import anyio
-import grpc
 import msgspec
 from anyio import CancelScope
+from anyio.lowlevel import checkpoint
 
-from steelyard._runtime import calls
-from steelyard._runtime.backend import EventLoop, uninterrupted
-from steelyard._runtime.fork import ProcessBound
-from steelyard.containerd.remote._channel import Connection, Headers, Method
+from steelyard._native import RemoteCall
+from steelyard._runtime.calls import run, run_job
+from steelyard.containerd._code import Code
+from steelyard.containerd.remote._channel import Connection, Headers
 from steelyard.containerd.remote._errors import About, Refused, error_of
+from steelyard.containerd.remote._messages import Method
 from steelyard.errors import InvalidArgument, Unreachable
+from steelyard.model import Buffer
 
-__all__ = ("GRACE", "MOST_DATA", "Answers", "Limits", "ask", "attend", "collect", "refusal")
+__all__ = ("GRACE", "MOST_DATA", "Asked", "Limits", "Waker", "answers", "ask", "settle")
 
 MOST_DATA = 8 << 20
 """The most data of a message: half of what one may have, as other clients have it."""
@@ -26,8 +28,17 @@ MOST_DATA = 8 << 20
 GRACE = 2.0
 """Seconds that a cancelled call which changes something is waited for, so that a healthy server leaves no doubt."""
 
-ResultT = TypeVar("ResultT")
-ItemT = TypeVar("ItemT")
+_END = sys.maxsize
+"""More bytes than any answer has: only the end of the call is waited for."""
+
+_INLINE = 64
+"""Answers that are read on the event loop. Each is a message of a few hundred bytes."""
+
+_INLINE_BYTES = 64 << 10
+"""The most bytes of them."""
+
+_TAKEN = 1000
+"""Answers of a list that are taken at a time."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,23 +66,82 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidArgument(f"message_bytes {self.message_bytes}: expected at most {MOST_DATA} bytes")
 
 
-def refusal(error: grpc.RpcError) -> Refused:
-    """Return what gRPC's error says, without what it holds."""
-    error.__traceback__ = None  # it is the call itself, which would keep itself alive
-    return Refused.of(error)
+class Waker:
+    """Ends the wait of a task that is cancelled, and not the call that it waits for."""
+
+    def __init__(self, call: RemoteCall) -> None:
+        self._call = call
+
+    def cancel(self) -> None:
+        """End the wait."""
+        self._call.wake()
+
+
+async def settle(call: RemoteCall, wanted: int = _END) -> None:
+    """Wait until a call has so many bytes of answers to take, or has ended.
+
+    Cancellation:
+        No effect on the call.
+    """
+    while not call.is_ready(wanted):
+        await run_job(Waker(call), call.ready, wanted)
+        if not call.is_ready(wanted):
+            await checkpoint()
+
+
+class Asked:
+    """A call with one request, and what its errors name.
+
+    Attributes:
+        native: the call.
+    """
+
+    def __init__(self, native: RemoteCall, about: About, connection: Connection, limits: Limits) -> None:
+        self.native = native
+        self._about, self._connection, self._limits = about, connection, limits
+
+    async def attend(self, wanted: int) -> None:
+        """Wait as `settle` does, as long as there is progress.
+
+        Raises:
+            Unreachable: there was none for too long; the call was ended.
+        """
+        while not self.native.is_ready(wanted):
+            seen = self.native.progress
+            with anyio.move_on_after(self._limits.idle_timeout):
+                await settle(self.native, wanted)
+            if self.native.progress == seen and not self.native.is_ready(wanted):
+                self.native.cancel()
+                raise self.silent()
+
+    def silent(self) -> Unreachable:
+        """Return the error of a call without progress."""
+        reason = f"{self._about.call}: silent for {self._limits.idle_timeout:g} s"
+        return Unreachable(self._connection.address, reason=reason)
+
+    def check_end(self) -> None:
+        """Raise the error with which the call has ended, if there is one.
+
+        Raises:
+            SteelyardError: by `error_of`.
+        """
+        refused = Refused.of(self.native)
+        if refused is not None:
+            raise error_of(refused, self._about, self._connection.address, self._connection.lease)
 
 
 async def ask(
     connection: Connection,
     called: Method,
-    request: Any,
+    request: dict[str, Any],
     about: About,
     limits: Limits,
     *,
     grace: float = 0.0,
     headers: Headers = (),
-) -> Any:
-    """Make a call with one answer and return that.
+    data: Sequence[Buffer] = (),
+) -> list[Any]:
+    """Make a call and return its answers.
 
     Args:
         connection: the server.
@@ -79,8 +149,9 @@ async def ask(
         request: the request.
         about: what it is about, for errors.
         limits: how long it may take.
-        headers: what else is said.
         grace: seconds for which a cancelled call is waited for before it is ended: for what changes something.
+        headers: what else is said.
+        data: the data of a Write. It may take as long as the server shows progress.
 
     Raises:
         SteelyardError: by `error_of`.
@@ -88,161 +159,44 @@ async def ask(
     Cancellation:
         The call is ended. Its change may have happened or not.
     """
-    call = connection.ask(called, request, limits.timeout, headers)
-    done, loop = anyio.Event(), EventLoop()
-    call.add_done_callback(lambda _: loop.try_call(done.set))
+    timeout = limits.idle_timeout if data else limits.timeout
+    call = connection.ask(called, request, timeout=timeout, headers=headers, data=data)
     try:
-        await done.wait()
+        await settle(call)
     finally:
         try:
-            if grace and not done.is_set():
+            if grace and not call.is_ready(_END):
+                # CANCEL: a healthy server answers soon, and then the caller's next look finds the change made, or not.
                 with CancelScope(shield=True), anyio.move_on_after(grace):
-                    await done.wait()
+                    await settle(call)
         finally:
-            if not done.is_set():
-                call.cancel()
-    if call.code() is grpc.StatusCode.OK:
-        return call.result()
-    raise _explained(Refused.of(call), about, connection, limits)
+            call.cancel()
+    refused = Refused.of(call)
+    if refused is not None and refused.code is Code.DEADLINE_EXCEEDED:
+        raise Unreachable(connection.address, reason=f"{about.call}: no answer within {timeout:g} s")
+    Asked(call, about, connection, limits).check_end()
+    found = call.take(_END)
+    if len(found) <= _INLINE and sum(map(len, found)) <= _INLINE_BYTES:
+        return called.read_all(found)
+    return await run(called.read_all, found)
 
 
-async def collect(
-    connection: Connection,
-    called: Method,
-    request: Any,
-    about: About,
-    limits: Limits,
-    *,
-    consume: Callable[[Iterator[Any]], ResultT],
-    grace: float = 0.0,
-) -> ResultT:
-    """Make a call with many answers, have them consumed in a thread, and return what comes of it.
+async def answers(
+    connection: Connection, called: Method, request: dict[str, Any], about: About, limits: Limits
+) -> AsyncGenerator[list[Any], None]:
+    """Make a call and iterate over its answers, some at a time, while further ones arrive.
 
     Raises:
-        SteelyardError: by `error_of`, or what `consume` raises.
-
-    Cancellation:
-        The call is ended, and `consume` has ended with it when this returns.
+        SteelyardError: by `error_of`.
     """
-    call = connection.start(called, request)
-    counted = _Counted(call)
-    reading = calls.start(_consumed, consume, counted, end=call.cancel)
+    asked = Asked(connection.ask(called, request), about, connection, limits)
     try:
-        try:
-            return await attend(reading, lambda: counted.count, limits, connection, about)
-        finally:
-            try:
-                if grace and not reading.ended:
-                    with CancelScope(shield=True), anyio.move_on_after(grace), suppress(Exception):
-                        await reading.result()
-            finally:
-                # Also when all was consumed: a call that has not been read to its end is ended here.
-                call.cancel()
-                if not reading.ended:
-                    await reading.aclose()
-    except Refused as refused:
-        raise _explained(refused, about, connection, limits) from None
-
-
-async def attend(
-    reading: calls.BlockingCall[ResultT],
-    progress: Callable[[], int],
-    limits: Limits,
-    connection: Connection,
-    about: About,
-) -> ResultT:
-    """Wait for the result as long as there is progress.
-
-    Raises:
-        Unreachable: there was none for too long; the call was ended.
-    """
-    while True:
-        seen = progress()
-        with anyio.move_on_after(limits.idle_timeout):
-            return await reading.result()
-        if progress() == seen and not reading.ended:
-            await reading.aclose()
-            raise Unreachable(connection.address, reason=f"{about.call}: silent for {limits.idle_timeout:g} s")
-
-
-class Answers(ProcessBound, Generic[ItemT]):
-    """The answers of a call in batches; the next batch is read by a thread while the last is looked at.
-
-    Args:
-        connection: the server.
-        called: the method.
-        request: the request.
-        about: what it is about, for errors.
-        limits: how long the server may be silent.
-        take: takes a batch from the iterator, in a thread; what it returns is false at the end, and only then.
-    """
-
-    @uninterrupted
-    def __init__(
-        self,
-        connection: Connection,
-        called: Method,
-        request: Any,
-        about: About,
-        limits: Limits,
-        *,
-        take: Callable[[Iterator[Any]], ItemT],
-    ) -> None:
-        self._connection, self._about, self._limits = connection, about, limits
-        self._call = connection.start(called, request)
-        self._counted = _Counted(self._call)
-        self._take = take
-        self._reading = self._read_on()
-
-    async def next(self) -> ItemT:
-        """Return the next batch.
-
-        Raises:
-            SteelyardError: by `error_of`, or what `take` raises; again on every further call.
-
-        Cancellation:
-            No effect.
-        """
-        try:
-            batch = await attend(
-                self._reading, lambda: self._counted.count, self._limits, self._connection, self._about
-            )
-        except Refused as refused:
-            raise _explained(refused, self._about, self._connection, self._limits) from None
-        if batch:
-            self._reading = self._read_on()
-        return batch
-
-    async def aclose(self) -> None:
-        """End the call; its thread has ended when this returns."""
-        self._call.cancel()
-        await self._reading.aclose()
-
-    def _read_on(self) -> calls.BlockingCall[ItemT]:
-        return calls.start(_consumed, self._take, self._counted, end=self._call.cancel)
-
-
-class _Counted(Iterator[Any]):
-    """Counts the answers, as the sign of progress."""
-
-    def __init__(self, call: Any) -> None:
-        self._call = call
-        self.count = 0
-
-    def __next__(self) -> Any:
-        answer = next(self._call)
-        self.count += 1
-        return answer
-
-
-def _consumed(consume: Callable[[Iterator[Any]], ResultT], answers: Iterator[Any]) -> ResultT:
-    try:
-        return consume(answers)
-    except grpc.RpcError as error:
-        raise refusal(error) from None
-
-
-def _explained(refused: Refused, about: About, connection: Connection, limits: Limits) -> Exception:
-    if refused.code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return Unreachable(connection.address, reason=f"{about.call}: no answer within {limits.timeout:g} s")
-    return error_of(refused, about, connection.address, connection.lease)
+        while True:
+            await asked.attend(1)
+            found = asked.native.take(_TAKEN)
+            if not found:
+                break
+            yield await run(called.read_all, found)
+        asked.check_end()
+    finally:
+        asked.native.cancel()

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
-from contextlib import suppress
-from itertools import islice
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing, suppress
 from typing import Any
 
 from anyio.lowlevel import checkpoint
 
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard._runtime.fork import Process
-from steelyard.containerd.remote._calls import GRACE, Answers, Limits, ask
-from steelyard.containerd.remote._channel import Connection, method
+from steelyard.containerd.remote._calls import GRACE, Limits, answers, ask
+from steelyard.containerd.remote._channel import Connection
 from steelyard.containerd.remote._errors import About
 from steelyard.containerd.remote._filters import for_server
+from steelyard.containerd.remote._messages import method
 from steelyard.containerd.remote._values import to_info, to_status
 from steelyard.digest import Digest
 from steelyard.errors import NotFound
@@ -36,7 +36,8 @@ class Content:
 
     async def info(self, digest: Digest) -> Info:
         """Return what is known of a blob; see `Manager.info`."""
-        return to_info((await self._ask("Info", "blob", str(digest), digest=str(digest))).info)
+        [found] = await self._ask("Info", "blob", str(digest), digest=str(digest))
+        return to_info(found)
 
     async def infos(self, digests: Iterable[Digest]) -> dict[Digest, Info]:
         """Return what is known of each of the digests that is stored, several lookups at a time."""
@@ -52,29 +53,28 @@ class Content:
     async def update(self, info: Info, fieldpaths: Sequence[str]) -> Info:
         """Set a blob's labels; see `Manager.update`."""
         label_keys(tuple(fieldpaths))  # refuses wrong ones
-        request = method("Content", "Update").request()
-        request.info.digest = str(info.digest)
-        request.info.labels.update(Labels(info.labels))
-        request.update_mask.paths.extend(["labels"] if "labels" in fieldpaths else fieldpaths)
-        return to_info((await self._send("Update", "blob", str(info.digest), request, grace=GRACE)).info)
+        request = {
+            "info": {"digest": str(info.digest), "labels": dict(Labels(info.labels))},
+            "update_mask": ["labels"] if "labels" in fieldpaths else fieldpaths,
+        }
+        [found] = await self._send("Update", "blob", str(info.digest), request, grace=GRACE)
+        return to_info(found)
 
     async def walk(self, filters: Sequence[str]) -> AsyncGenerator[Info, None]:
         """Iterate over blobs in the server's order; see `Manager.walk`."""
         chosen = await compiled(filters)
-        called = method("Content", "List")
-        request = called.request(filters=for_server("blob", filters))
+        request = {"filters": for_server("blob", filters)}
         about = About(kind="blob", name="", call="List")
         process = Process()
-        answers = Answers(self._connection, called, request, about, self._limits, take=_take_infos)
-        try:
-            while batch := await answers.next():
-                for info in await choose(chosen, batch, info_fields) if filters else batch:
+        batches = answers(self._connection, method("Content", "List"), request, about, self._limits)
+        async with aclosing(batches):
+            async for batch in batches:
+                infos = [to_info(answer) for answer in batch]
+                for info in await choose(chosen, infos, info_fields) if filters else infos:
                     yield info
                     if not process.is_current:
                         process.check(self._connection.address)
                 await checkpoint()
-        finally:
-            await answers.aclose()
 
     async def delete(self, digest: Digest) -> None:
         """Delete a blob; see `Manager.delete`."""
@@ -82,25 +82,21 @@ class Content:
 
     async def status(self, ref: str) -> Status:
         """Return what is known of an ingest; see `IngestManager.status`."""
-        return to_status((await self._ask("Status", "ingest", ref, ref=ref)).status)
+        [found] = await self._ask("Status", "ingest", ref, ref=ref)
+        return to_status(found)
 
     async def statuses(self, filters: Sequence[str]) -> list[Status]:
         """Return the statuses of ingests, of which the server may have left out some that do not match the filters."""
-        answer = await self._ask("ListStatuses", "ingest", "", filters=for_server("ingest", filters))
-        return [to_status(status) for status in answer.statuses]
+        found = await self._ask("ListStatuses", "ingest", "", filters=for_server("ingest", filters))
+        return [to_status(status) for status in found]
 
     async def abort(self, ref: str) -> None:
         """Discard an ingest; see `IngestManager.abort`."""
         await self._ask("Abort", "ingest", ref, grace=GRACE, ref=ref)
 
-    async def _ask(self, call: str, kind: str, about: str, *, grace: float = 0.0, **fields: Any) -> Any:
-        return await self._send(call, kind, about, method("Content", call).request(**fields), grace=grace)
+    async def _ask(self, call: str, kind: str, about: str, *, grace: float = 0.0, **fields: Any) -> list[Any]:
+        return await self._send(call, kind, about, fields, grace=grace)
 
-    async def _send(self, call: str, kind: str, name: str, request: Any, *, grace: float) -> Any:
+    async def _send(self, call: str, kind: str, name: str, request: dict[str, Any], *, grace: float) -> list[Any]:
         about = About(kind=kind, name=name, call=call)
         return await ask(self._connection, method("Content", call), request, about, self._limits, grace=grace)
-
-
-def _take_infos(answers: Iterator[Any]) -> list[Info]:
-    """Take a batch of a listing, in a thread."""
-    return [to_info(info) for answer in islice(answers, 8) for info in answer.info]

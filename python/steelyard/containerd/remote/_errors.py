@@ -8,11 +8,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-import grpc
 import msgspec
 from anyio import ClosedResourceError
 
 from steelyard import errors
+from steelyard._native import RemoteCall
+from steelyard.containerd._code import Code
 from steelyard.digest import Digest
 from steelyard.errors import (
     Aborted,
@@ -37,10 +38,8 @@ from steelyard.errors import (
 
 __all__ = ("About", "NameTaken", "Refused", "error_of")
 
-_CODE = grpc.StatusCode
 _DIGEST = re.compile(r"[a-z0-9]+:[0-9a-f]{64,128}")
 _SIZE = re.compile(r"size (\d+), expected (\d+)|size validation: (\d+) != (\d+)")
-_FIELDS_KEY = "steelyard-error-bin"
 _FIELDS = msgspec.json.Decoder(dict[str, Any])
 _KINDS = {
     kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, SteelyardError)
@@ -51,7 +50,7 @@ _FULL = re.compile(r"no space|quota", re.IGNORECASE)
 class Refused(Exception):
     """How a call ended, without the call itself: an error that is kept keeps no connection."""
 
-    def __init__(self, code: grpc.StatusCode, details: str, fields: bytes = b"") -> None:
+    def __init__(self, code: Code, details: str, fields: bytes = b"") -> None:
         super().__init__(code, details)
         self.code = code
         self.details = details
@@ -59,10 +58,13 @@ class Refused(Exception):
         """Our own service's error as JSON; empty where there is none."""
 
     @classmethod
-    def of(cls, call: Any) -> Refused:
-        """Return what an ended call says, without what it holds."""
-        metadata = dict(call.trailing_metadata() or ())
-        return cls(call.code(), call.details() or "", metadata.get(_FIELDS_KEY, b""))
+    def of(cls, call: RemoteCall) -> Refused | None:
+        """Return how an ended call was refused, or None if it went well."""
+        outcome = call.outcome
+        if outcome is None or outcome[0] == Code.OK:
+            return None
+        code, details, fields = outcome
+        return cls(Code(code), details, fields)
 
 
 class NameTaken(SteelyardError):
@@ -212,21 +214,21 @@ def _storage(refused: Refused, about: About, address: str) -> SteelyardError:
     )
 
 
-_TABLE: dict[grpc.StatusCode, Callable[[Refused, About, str], SteelyardError]] = {
-    _CODE.INVALID_ARGUMENT: _invalid,
-    _CODE.NOT_FOUND: _not_found,
-    _CODE.ALREADY_EXISTS: _exists,
-    _CODE.FAILED_PRECONDITION: _precondition,
-    _CODE.ABORTED: _aborted,
-    _CODE.OUT_OF_RANGE: _range,
-    _CODE.UNAVAILABLE: _unavailable,
-    _CODE.DEADLINE_EXCEEDED: _unreachable,
-    _CODE.CANCELLED: _unreachable,
-    _CODE.UNIMPLEMENTED: _unsupported,
-    _CODE.DATA_LOSS: _corrupt,
-    _CODE.RESOURCE_EXHAUSTED: _exhausted,
-    _CODE.PERMISSION_DENIED: _denied,
-    _CODE.UNAUTHENTICATED: _denied,
+_TABLE: dict[Code, Callable[[Refused, About, str], SteelyardError]] = {
+    Code.INVALID_ARGUMENT: _invalid,
+    Code.NOT_FOUND: _not_found,
+    Code.ALREADY_EXISTS: _exists,
+    Code.FAILED_PRECONDITION: _precondition,
+    Code.ABORTED: _aborted,
+    Code.OUT_OF_RANGE: _range,
+    Code.UNAVAILABLE: _unavailable,
+    Code.DEADLINE_EXCEEDED: _unreachable,
+    Code.CANCELLED: _unreachable,
+    Code.UNIMPLEMENTED: _unsupported,
+    Code.DATA_LOSS: _corrupt,
+    Code.RESOURCE_EXHAUSTED: _exhausted,
+    Code.PERMISSION_DENIED: _denied,
+    Code.UNAUTHENTICATED: _denied,
 }
 """All other codes are a `StorageError`."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,8 +12,9 @@ from anyio.lowlevel import checkpoint
 from steelyard._runtime.fork import ProcessBound
 from steelyard.containerd.remote import _address
 from steelyard.containerd.remote._calls import GRACE, Limits, ask
-from steelyard.containerd.remote._channel import Connection, method
+from steelyard.containerd.remote._channel import Connection
 from steelyard.containerd.remote._errors import About
+from steelyard.containerd.remote._messages import LeaseAnswer, method
 from steelyard.containerd.remote._values import to_labels, to_time
 from steelyard.digest import Digest
 from steelyard.errors import InvalidDigest, LeaseEnded, LeaseExists, NotFound, SteelyardError
@@ -56,14 +57,14 @@ class RemoteLeases(ProcessBound, Leases):
         end = datetime.now(UTC) + check_expires(expires)
         given[_EXPIRE] = end.isoformat().replace("+00:00", "Z")
         try:
-            answer = await self._ask("Create", name, grace=GRACE, labels=given)
+            [found] = await self._ask("Create", name, grace=GRACE, labels=given)
         except LeaseExists:
-            if name in {found.id for found in await self._all()}:
+            if name in {lease.id for lease in await self._all()}:
                 raise
             # It has expired, and containerd has not ended it yet.
             await self.end(name)
-            answer = await self._ask("Create", name, grace=GRACE, labels=given)
-        return _to_lease(answer.lease)
+            [found] = await self._ask("Create", name, grace=GRACE, labels=given)
+        return _to_lease(found)
 
     async def get(self, lease: str) -> Lease:
         """Return times and labels of a lease; see `Leases.get`."""
@@ -90,7 +91,7 @@ class RemoteLeases(ProcessBound, Leases):
         """Return what a lease protects; see `Leases.resources`."""
         await self.get(lease)
         blobs, refs = [], []
-        for resource in (await self._ask("ListResources", lease)).resources:
+        for resource in await self._ask("ListResources", lease):
             if resource.type == _BLOB:
                 with suppress(InvalidDigest):  # of an algorithm that this release does not know
                     blobs.append(Digest.parse(resource.id))
@@ -133,18 +134,18 @@ class RemoteLeases(ProcessBound, Leases):
 
     async def _all(self) -> tuple[Lease, ...]:
         await checkpoint()
-        leases = map(_to_lease, (await self._ask("List", "")).leases)
+        leases = map(_to_lease, await self._ask("List", ""))
         at = datetime.now(UTC)
         return tuple(lease for lease in leases if lease.expires_at is None or lease.expires_at > at)
 
-    async def _ask(self, call: str, lease: str, *, grace: float = 0.0, **fields: Any) -> Any:
+    async def _ask(self, call: str, lease: str, *, grace: float = 0.0, **fields: Any) -> Sequence[Any]:
         called = method("Leases", call)
-        request = called.request(**fields, **({} if call == "List" else {"id": lease}))
+        request = fields if call == "List" else {**fields, "id": lease}
         about = About(kind="lease", name=lease, call=f"Leases.{call}")
         return await ask(self._connection, called, request, about, self._limits, grace=grace)
 
 
-def _to_lease(message: Any) -> Lease:
+def _to_lease(message: LeaseAnswer) -> Lease:
     labels = dict(message.labels)
     end = labels.pop(_EXPIRE, None)
     expires_at = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -10,8 +10,9 @@ from anyio.lowlevel import checkpoint
 
 from steelyard._runtime.fork import ProcessBound
 from steelyard.containerd.remote._calls import GRACE, Limits, ask
-from steelyard.containerd.remote._channel import Connection, Headers, method
+from steelyard.containerd.remote._channel import Connection, Headers
 from steelyard.containerd.remote._errors import About, NameTaken
+from steelyard.containerd.remote._messages import method
 from steelyard.containerd.remote._values import to_image
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, NameMoved, NotFound
@@ -40,13 +41,13 @@ class RemoteImageNames(ProcessBound, ImageNames):
         Raises:
             InvalidArgument: also for a target without size or media type, which containerd wants to know.
         """
-        image = _message("Create", check_name(name), target, Labels(labels))
+        image = _message(check_name(name), target, Labels(labels))
         try:
-            answer = await self._ask("Create", name, grace=GRACE, image=image)
+            [found] = await self._send("Create", name, {"image": image}, grace=GRACE)
         except (AlreadyExists, NameTaken):
             held = await self.get(name)
             raise AlreadyExists(held.target.digest, name=name) from None
-        return to_image(answer.image)
+        return to_image(found)
 
     async def assign(
         self, targets: Mapping[str, Descriptor], *, labels: Mapping[str, str] | None = None, overwrite: bool = False
@@ -56,7 +57,7 @@ class RemoteImageNames(ProcessBound, ImageNames):
         kept = None if labels is None else Labels(labels)
         held = {}
         for name, target in targets.items():
-            _message("Create", check_name(name), target, Labels())
+            _message(check_name(name), target, Labels())
             old = held[name] = await self._find(name)
             if old is not None and not overwrite and old.target.digest != target.digest:
                 raise AlreadyExists(old.target.digest, name=name)
@@ -80,23 +81,21 @@ class RemoteImageNames(ProcessBound, ImageNames):
         held = await self._expect(image.name, expected)
         paths = ["target"] if moved else []
         paths += ["labels"] if everything else [f"labels.{key}" for key in keys]
-        message = _message("Update", image.name, image.target if moved else held.target, labels)
-        request = method("Images", "Update").request(image=message)
-        request.update_mask.paths.extend(paths)
-        return to_image(
-            (await self._send("Update", image.name, request, grace=GRACE, headers=_expected(expected))).image
-        )
+        message = _message(image.name, image.target if moved else held.target, labels)
+        request = {"image": message, "update_mask": paths}
+        [found] = await self._send("Update", image.name, request, grace=GRACE, headers=_expected(expected))
+        return to_image(found)
 
     async def get(self, name: str) -> Image:
         """Return what is known of a name; see `ImageNames.get`."""
         check_name(name)
-        return to_image((await self._ask("Get", name, name=name)).image)
+        [found] = await self._send("Get", name, {"name": name})
+        return to_image(found)
 
     async def list(self, *filters: str) -> list[Image]:
         """Return the matching names; see `ImageNames.list`."""
         chosen = await compiled(filters)
-        answer = await self._ask("List", "")
-        images = [to_image(image) for image in answer.images]
+        images = [to_image(image) for image in await self._send("List", "", {})]
         return sorted(await choose(chosen, images, image_fields), key=lambda image: image.name)
 
     async def delete(self, name: str, *, expected: Digest | str | None = None, collect: bool = False) -> None:
@@ -110,7 +109,7 @@ class RemoteImageNames(ProcessBound, ImageNames):
         check_name(name)
         if expected is not None:
             await self._expect(name, expected)
-        request = method("Images", "Delete").request(name=name, sync=collect)
+        request = {"name": name, "sync": collect}
         await self._send("Delete", name, request, grace=GRACE, headers=_expected(expected))
 
     async def _assign(
@@ -143,10 +142,9 @@ class RemoteImageNames(ProcessBound, ImageNames):
             raise NameMoved(name, expected=wanted, actual=held.target.digest)
         return held
 
-    async def _ask(self, call: str, about: str, *, grace: float = 0.0, **fields: Any) -> Any:
-        return await self._send(call, about, method("Images", call).request(**fields), grace=grace)
-
-    async def _send(self, call: str, name: str, request: Any, *, grace: float, headers: Headers = ()) -> Any:
+    async def _send(
+        self, call: str, name: str, request: dict[str, Any], *, grace: float = 0.0, headers: Headers = ()
+    ) -> Sequence[Any]:
         about = About(kind="image name", name=name, call=f"Images.{call}")
         called = method("Images", call)
         return await ask(self._connection, called, request, about, self._limits, grace=grace, headers=headers)
@@ -157,13 +155,15 @@ def _expected(expected: Digest | str | None) -> Headers:
     return () if expected is None else (("steelyard-expected", str(expected)),)
 
 
-def _message(call: str, name: str, target: Descriptor, labels: Labels) -> Any:
+def _message(name: str, target: Descriptor, labels: Labels) -> dict[str, Any]:
     check_size(target.size)
-    image = method("Images", call).request().image
-    image.name = name
-    image.labels.update(labels)
-    image.target.digest = str(target.digest)
-    image.target.size = target.size or 0
-    image.target.media_type = target.media_type or ""
-    image.target.annotations.update(target.annotations)
-    return image
+    return {
+        "name": name,
+        "labels": dict(labels),
+        "target": {
+            "digest": str(target.digest),
+            "size": target.size or 0,
+            "media_type": target.media_type or "",
+            "annotations": dict(target.annotations),
+        },
+    }

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 from uuid import uuid4
 
 import anyio
 
-from steelyard.containerd.remote._calls import GRACE, Limits, collect
-from steelyard.containerd.remote._channel import Connection, method
+from steelyard.containerd.remote._calls import GRACE, Limits, ask
+from steelyard.containerd.remote._channel import Connection
 from steelyard.containerd.remote._errors import About
-from steelyard.containerd.remote._wire import Data
+from steelyard.containerd.remote._messages import method
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, DataCorrupt, SteelyardError, UnexpectedDigest, UnexpectedSize
 from steelyard.hashing import digest_of
@@ -54,24 +52,24 @@ async def _commit(connection: Connection, limits: Limits, source: Small, digest:
     """Send the message, and return whether the blob was new."""
     ref = f"put-{uuid4().hex}"
     called = method("Content", "Write")
-    message = called.request(action=_COMMIT, ref=ref, total=source.size, expected=str(digest), labels=dict(labels))
-    request = Data(message, (source.data,), source.size)
+    request = {
+        "action": _COMMIT,
+        "ref": ref,
+        "total": source.size,
+        "expected": str(digest),
+        "labels": dict(labels),
+    }
     about = About(kind="ingest", name=ref, call="Write", expected=str(digest), size=source.size)
     try:
-        answers = await collect(connection, called, request, about, limits, consume=_all, grace=GRACE)
+        answers = await ask(connection, called, request, about, limits, data=[source.data], grace=GRACE)
     except AlreadyExists:
         return False
     except BaseException:
         # CANCEL: no caller knows this ref, so none would resume it; the ingest is aborted, if there is one.
         with anyio.move_on_after(GRACE, shield=True), suppress(SteelyardError):
-            abort = method("Content", "Abort")
-            await collect(connection, abort, abort.request(ref=ref), about, limits, consume=_all)
+            await ask(connection, method("Content", "Abort"), {"ref": ref}, about, limits)
         raise
     found = answers[-1].digest if answers else "nothing"
     if found != str(digest):
         raise DataCorrupt(f"ingest {ref}", expected=digest, actual=found)
     return True
-
-
-def _all(answers: Iterator[Any]) -> list[Any]:
-    return list(answers)

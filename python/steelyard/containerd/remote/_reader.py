@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
+import anyio
 from anyio import ClosedResourceError, EndOfStream
 from anyio.abc import ByteReceiveStream
 from anyio.lowlevel import checkpoint
 
+from steelyard._native import join_bytes
+from steelyard._runtime import calls
+from steelyard._runtime.backend import uninterrupted
 from steelyard._runtime.buffers import view
 from steelyard._runtime.fork import ProcessBound
-from steelyard.containerd.remote._calls import Answers, Limits, collect
-from steelyard.containerd.remote._channel import Connection, method
+from steelyard.containerd.remote._calls import Asked, Limits
+from steelyard.containerd.remote._channel import Connection
 from steelyard.containerd.remote._errors import About
+from steelyard.containerd.remote._messages import method
 from steelyard.content import ReaderAt
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt
@@ -23,8 +28,13 @@ from steelyard.options import check_range
 
 __all__ = ("RemoteReader", "read_whole")
 
-_BATCH = 4 << 20
-"""Bytes that a thread takes at a time for a stream; one such batch is read ahead of the one that is being received."""
+_READ = method("Content", "Read")
+
+_BATCH = 1 << 20
+"""Bytes that are taken at a time, and for a verified stream hashed; a thread does that with the next batch while this one is received."""
+
+_INLINE = 32 << 10
+"""Bytes that are copied and hashed on the event loop."""
 
 
 class RemoteReader(ProcessBound, ReaderAt):
@@ -49,8 +59,9 @@ class RemoteReader(ProcessBound, ReaderAt):
         if not size:
             await checkpoint()
             return b""
-        pieces = await self._range(offset, size, list)
-        data = b"".join(pieces)
+        pieces: list[bytes] = []
+        await self._range(offset, size, pieces.append)
+        data = await _joined(pieces)
         return data if len(data) == size else self._short(offset, size, len(data))
 
     async def readinto_at(self, offset: int, buffer: Buffer) -> int:
@@ -62,8 +73,16 @@ class RemoteReader(ProcessBound, ReaderAt):
             if not size:
                 await checkpoint()
                 return 0
-            found = await self._range(offset, size, lambda pieces: _fill(target[:size], pieces))
-        return size if found == size else self._short(offset, size, found)
+            place = 0
+
+            def fill(piece: bytes) -> None:
+                nonlocal place
+                room = max(0, size - place)
+                target[place : place + min(room, len(piece))] = piece[:room]
+                place += len(piece)
+
+            await self._range(offset, size, fill)
+        return size if place == size else self._short(offset, size, place)
 
     def stream(self) -> ByteReceiveStream:
         """Return the verified stream of the whole blob; see `ReaderAt.stream`. The first `receive` asks the server."""
@@ -79,18 +98,15 @@ class RemoteReader(ProcessBound, ReaderAt):
         self._closed = True
         await checkpoint()
 
-    async def _range(self, offset: int, size: int, consume: Callable[[Iterator[memoryview]], Any]) -> Any:
-        called = method("Content", "Read")
-        request = called.request(digest=str(self._digest), offset=offset, size=size)
+    async def _range(self, offset: int, size: int, consume: Callable[[bytes], object]) -> None:
+        request = {"digest": str(self._digest), "offset": offset, "size": size}
         about = About(kind="blob", name=str(self._digest), call="Read", offset=offset, size=self._size)
-        return await collect(
-            self._connection,
-            called,
-            request,
-            about,
-            self._limits,
-            consume=consume,
-        )
+        asked = Asked(self._connection.ask(_READ, request), about, self._connection, self._limits)
+        try:
+            while piece := await _taken(asked, size, None):
+                consume(piece)
+        finally:
+            asked.native.cancel()
 
     def _checked(self, offset: int, size: int) -> int:
         """Return how many bytes there are of a range."""
@@ -100,16 +116,6 @@ class RemoteReader(ProcessBound, ReaderAt):
 
     def _short(self, offset: int, size: int, found: int) -> Any:
         raise DataCorrupt(self._digest, expected=f"{size} bytes from offset {offset}", actual=f"{found} bytes")
-
-
-def _fill(target: memoryview, pieces: Iterator[memoryview]) -> int:
-    """Put the pieces one after the other into the target and return their length, which may be more."""
-    place = 0
-    for piece in pieces:
-        room = max(0, len(target) - place)
-        target[place : place + len(piece)] = piece[:room]
-        place += len(piece)
-    return place
 
 
 class _RemoteStream(ProcessBound, ByteReceiveStream):
@@ -129,9 +135,8 @@ class _RemoteStream(ProcessBound, ByteReceiveStream):
         self._digest, self._size = digest, size
         self._offset = offset
         self._hasher = hasher
-        self._answers: Answers[list[memoryview]] | None = None
-        self._batch: list[memoryview] = []
-        self._piece = memoryview(b"")
+        self._loads: _Loads | None = None
+        self._piece = b""
         self._place = 0
         # A server refuses a Read from the end.
         self._end: Exception | None = EndOfStream() if hasher is None and offset == size else None
@@ -153,48 +158,99 @@ class _RemoteStream(ProcessBound, ByteReceiveStream):
             if self._end is not None:
                 raise self._end
             self._piece, self._place = await self._next(), 0
-        piece = bytes(self._piece[self._place : self._place + max_bytes])
+        piece = self._piece[self._place : self._place + max_bytes]
         self._place += len(piece)
         return piece
 
     async def aclose(self) -> None:
         """End the stream; the reader stays open."""
         self._closed = True
-        self._batch, self._piece, self._place = [], memoryview(b""), 0
-        answers, self._answers = self._answers, None
-        if answers is not None:
-            await answers.aclose()
+        self._piece, self._place = b"", 0
+        loads, self._loads = self._loads, None
+        if loads is not None:
+            await loads.aclose()
         await checkpoint()
 
-    async def _next(self) -> memoryview:
-        if not self._batch:
-            if self._answers is None:
-                called = method("Content", "Read")
-                about = About(kind="blob", name=str(self._digest), call="Read", offset=self._offset, size=self._size)
-                request = called.request(digest=str(self._digest), offset=self._offset)
-                self._answers = Answers(self._connection, called, request, about, self._limits, take=self._take)
-            self._batch = (await self._answers.next())[::-1]
-            if not self._batch:
-                self._end = self._verdict()
-                raise self._end
-        return self._batch.pop()
-
-    def _take(self, answers: Iterator[memoryview]) -> list[memoryview]:
-        """Take and hash a batch, in a thread."""
-        batch, size = [], 0
-        for data in answers:
-            if data:
-                if self._hasher is not None:
-                    self._hasher.update(data)
-                batch.append(data)
-                size += len(data)
-            if size >= _BATCH:
-                break
-        return batch
+    async def _next(self) -> bytes:
+        if self._loads is None:
+            about = About(kind="blob", name=str(self._digest), call="Read", offset=self._offset, size=self._size)
+            request = {"digest": str(self._digest), "offset": self._offset}
+            self._loads = _Loads(self._connection, request, about, self._limits, self._hasher)
+        piece = await self._loads.next()
+        if not piece:
+            self._end = self._verdict()
+            raise self._end
+        return piece
 
     def _verdict(self) -> Exception:
         failure = None if self._hasher is None else _differs(self._digest, self._hasher)
         return failure or EndOfStream()
+
+
+class _Loads(ProcessBound):
+    """The data of a Read in batches: a thread waits for the next one and hashes it while the last one is used."""
+
+    @uninterrupted
+    def __init__(
+        self, connection: Connection, request: dict[str, Any], about: About, limits: Limits, hasher: Hasher | None
+    ) -> None:
+        self._idle = limits.idle_timeout
+        self._hasher = None if hasher is None else hasher._native  # noqa: SLF001  # given to native code
+        self._asked = Asked(connection.ask(_READ, request), about, connection, limits)
+        self._call = self._asked.native
+        self._loading = self._load()
+
+    async def next(self) -> bytes:
+        """Return the next batch; it is empty at the end.
+
+        Raises:
+            SteelyardError: by `error_of`; again on every further call.
+
+        Cancellation:
+            No effect.
+        """
+        batch = await self._loaded()
+        if batch:
+            self._loading = self._load()
+        else:
+            self._asked.check_end()
+        return batch
+
+    async def aclose(self) -> None:
+        """End the call; its thread has ended when this returns."""
+        self._call.cancel()
+        await self._loading.aclose()
+
+    def _load(self) -> calls.BlockingCall[bytes]:
+        return calls.start(self._call.load, _BATCH, self._hasher, end=self._call.cancel)
+
+    async def _loaded(self) -> bytes:
+        while True:
+            seen = self._call.progress
+            with anyio.move_on_after(self._idle):
+                return await self._loading.result()
+            if self._call.progress == seen and not self._loading.ended:
+                await self._loading.aclose()
+                raise self._asked.silent()
+
+
+async def _taken(asked: Asked, most: int, hasher: Hasher | None) -> bytes:
+    """Wait for data of a Read, take a batch and hash it; it is empty at the end."""
+    call, wanted = asked.native, min(most, _BATCH)
+    await asked.attend(wanted)
+    native = None if hasher is None else hasher._native  # noqa: SLF001  # given to native code
+    if call.held > _INLINE:
+        return await calls.run(call.load, wanted, native)
+    if call.held:
+        return call.load(wanted, native)
+    asked.check_end()
+    return b""
+
+
+async def _joined(pieces: list[bytes]) -> bytes:
+    if len(pieces) == 1:
+        return pieces[0]
+    return await calls.run(join_bytes, pieces)
 
 
 def _differs(digest: Digest, hasher: Hasher) -> DataCorrupt | None:
@@ -209,20 +265,16 @@ async def read_whole(connection: Connection, limits: Limits, digest: Digest) -> 
         NotFound: it is not stored.
         DataCorrupt: the bytes do not match; they are never returned.
     """
-
-    def consume(answers: Iterator[memoryview]) -> tuple[bytes, DataCorrupt | None]:
-        hasher = Hasher(digest.algorithm)
-        pieces = []
-        for data in answers:
-            hasher.update(data)
-            pieces.append(data)
-        return b"".join(pieces), _differs(digest, hasher)
-
-    called = method("Content", "Read")
+    hasher = Hasher(digest.algorithm)
+    pieces = []
     about = About(kind="blob", name=str(digest), call="Read")
-    found, failure = await collect(
-        connection, called, called.request(digest=str(digest)), about, limits, consume=consume
-    )
+    asked = Asked(connection.ask(_READ, {"digest": str(digest)}), about, connection, limits)
+    try:
+        while piece := await _taken(asked, _BATCH, hasher):
+            pieces.append(piece)
+    finally:
+        asked.native.cancel()
+    failure = _differs(digest, hasher)
     if failure is not None:
         raise failure
-    return found
+    return await _joined(pieces)

@@ -19,7 +19,7 @@ from steelyard.collection import CollectDefaults, Collected, CollectOptions, Rea
 from steelyard.containerd._namespaces import check_namespace
 from steelyard.containerd.remote._address import check_lease, socket_path
 from steelyard.containerd.remote._calls import Limits
-from steelyard.containerd.remote._channel import Channel, Connection, method
+from steelyard.containerd.remote._channel import Channel, Connection
 from steelyard.containerd.remote._content import Content
 from steelyard.containerd.remote._errors import About, Refused, error_of
 from steelyard.containerd.remote._leases import RemoteLeases, check_id
@@ -27,7 +27,6 @@ from steelyard.containerd.remote._names import RemoteImageNames
 from steelyard.containerd.remote._put import AT_ONCE, put_small
 from steelyard.containerd.remote._reader import RemoteReader, read_whole
 from steelyard.containerd.remote._stream import WriteStream
-from steelyard.containerd.remote._wire import Data
 from steelyard.containerd.remote._writer import RemoteWriter
 from steelyard.content._put_many import UntilEnded
 from steelyard.digest import Algorithm, Digest
@@ -268,12 +267,11 @@ class RemoteStore(ProcessBound, BaseStore):
         headers = () if options.algorithm is None else (("steelyard-algorithm", options.algorithm.value),)
         stream = WriteStream(self._connection, self._limits, headers)
         expected = "" if options.expected is None else str(options.expected)
-        message = method("Content", "Write").request
         about = About(kind="ingest", name=ref, call="Write", expected=expected or None)
         try:
-            await stream.answered(stream.send(Data(message(ref=ref, total=options.size or 0, expected=expected))))
+            await stream.answered(stream.send({"ref": ref, "total": options.size or 0, "expected": expected}))
         except Refused as refused:
-            await stream.aclose()
+            stream.close()
             error = error_of(refused, about, self.address, self.lease_id)
             if isinstance(error, AlreadyExists):
                 # The ingest of this ref has become pointless; containerd would keep it.

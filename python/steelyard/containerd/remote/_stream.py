@@ -1,27 +1,24 @@
-"""One Write stream: messages go out as they are made, answers are counted as they come.
-
-gRPC takes the messages from our queue on a thread of its own. A thread of the pool reads the answers and notifies the
-event loop. A task never waits for a thread. It waits for an answer, and its cancellation has no effect on the stream.
-"""
+"""One Write stream: messages go out as they are made, answers are counted as they come. Cancelling a wait has no effect on the stream."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from queue import SimpleQueue
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import anyio
-import grpc
 from anyio import CancelScope
+from anyio.lowlevel import checkpoint
 
-from steelyard._runtime import calls
-from steelyard._runtime.backend import EventLoop, uninterrupted
+from steelyard._runtime.backend import uninterrupted
+from steelyard._runtime.calls import run_job
 from steelyard._runtime.fork import ProcessBound
-from steelyard.containerd.remote._calls import GRACE, Limits, refusal
-from steelyard.containerd.remote._channel import Connection, Headers, method
+from steelyard.containerd._code import Code
+from steelyard.containerd.remote._calls import GRACE, Limits, Waker, settle
+from steelyard.containerd.remote._channel import Connection, Headers, encode
 from steelyard.containerd.remote._errors import Refused
-from steelyard.containerd.remote._wire import Data
+from steelyard.containerd.remote._messages import method
+from steelyard.model import Buffer
 
 __all__ = ("WriteStream",)
 
@@ -38,26 +35,21 @@ class WriteStream(ProcessBound):
     @uninterrupted
     def __init__(self, connection: Connection, limits: Limits, headers: Headers = ()) -> None:
         self._limits = limits
-        self._requests: SimpleQueue[Any] = SimpleQueue()
-        called = method("Content", "Write")
-        self._call = connection.converse(called, iter(self._requests.get, None), headers)
-        self._arrived: deque[Any] = deque()
-        self._notified = False
-        self._loop = EventLoop()
+        self._called = method("Content", "Write")
+        self._call = connection.converse(self._called, headers)
         self._sizes: deque[int] = deque()
         self._sent = self._answered = 0
-        self._changed = anyio.Event()
         self.in_flight = 0
         self.last: Any = None
         self.failure: Refused | None = None
         self.ended = False
-        self._pump = calls.start(self._read, end=self._cancel)
 
-    def send(self, message: Data) -> int:
-        """Send a message, and return its number."""
-        self._requests.put(message)
-        self._sizes.append(message.size)
-        self.in_flight += message.size
+    @uninterrupted
+    def send(self, request: dict[str, Any], data: Sequence[Buffer] = (), size: int = 0) -> int:
+        """Send a message with `size` bytes of data, and return its number."""
+        self._call.send(encode(request), list(data))
+        self._sizes.append(size)
+        self.in_flight += size
         self._sent += 1
         return self._sent
 
@@ -86,7 +78,7 @@ class WriteStream(ProcessBound):
         Cancellation:
             The server gets a moment, then the call is ended.
         """
-        self._requests.put(None)
+        self._call.finish()
         try:
             await self._until(lambda: self.ended)
         except Refused:
@@ -95,64 +87,41 @@ class WriteStream(ProcessBound):
             try:
                 # CANCEL: the server is given time to free the ref in good order; what it has not stored by then is lost.
                 with CancelScope(shield=True), anyio.move_on_after(GRACE):
-                    while not self.ended:
-                        await self._changed.wait()
+                    await settle(self._call)
             finally:
-                await self.aclose()
+                self.close()
 
-    async def aclose(self) -> None:
-        """End the call, whatever it does; nothing of it is left when this returns."""
-        self._requests.put(None)
-        await self._pump.aclose()
-        self._observe()
+    def close(self) -> None:
+        """End the call, whatever it does."""
+        self._call.cancel()
+        self.observe()
 
     async def _until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
+        while True:
+            seen = self._call.progress  # before looking: later answers end the wait
+            self.observe()
+            if condition():
+                return
             if self.failure is not None:
                 raise self.failure
             if self.ended:
-                raise Refused(grpc.StatusCode.UNAVAILABLE, "the server ended the stream")
-            seen = self._answered
+                raise Refused(Code.UNAVAILABLE, "the server ended the stream")
             with anyio.move_on_after(self._limits.idle_timeout) as waiting:
-                await self._changed.wait()
-            if waiting.cancelled_caught and self._answered == seen:
-                reason = f"silent for {self._limits.idle_timeout:g} s"
+                await run_job(Waker(self._call), self._call.changed, seen)
+                if self._call.progress == seen:
+                    await checkpoint()
+            if waiting.cancelled_caught and self._call.progress == seen:
                 self._call.cancel()
-                raise Refused(grpc.StatusCode.UNAVAILABLE, reason)
+                raise Refused(Code.UNAVAILABLE, f"silent for {self._limits.idle_timeout:g} s")
 
-    def _observe(self) -> None:
-        """Take in what has arrived; in the event loop's thread."""
-        self._notified = False  # before looking: later arrivals are notified of again
-        while self._arrived:
-            answer = self._arrived.popleft()
-            if answer is None or isinstance(answer, Refused):
-                self.ended, self.failure = True, answer
-                continue
-            self.last = answer
+    @uninterrupted
+    def observe(self) -> None:
+        """Take in what has arrived."""
+        outcome = self._call.outcome  # before the answers: after it there are no more
+        for answer in self._call.take(1 << 20):
+            self.last = self._called.read(answer)
             if self._sizes:  # containerd says the last one twice
                 self.in_flight -= self._sizes.popleft()
                 self._answered += 1
-        changed, self._changed = self._changed, anyio.Event()
-        changed.set()
-
-    def _read(self) -> None:
-        """Read answers to the end of the stream; in a thread."""
-        end = None
-        try:
-            for answer in self._call:
-                self._notify(answer)
-        except grpc.RpcError as error:
-            end = refusal(error)
-        finally:
-            self._requests.put(None)  # gRPC's thread waits for messages, also of a call that has ended
-            self._notify(end)
-
-    def _notify(self, arrived: Any) -> None:
-        self._arrived.append(arrived)
-        if not self._notified:
-            self._notified = True
-            self._loop.try_call(self._observe)
-
-    def _cancel(self) -> None:
-        self._call.cancel()
-        self._requests.put(None)
+        if outcome is not None and not self.ended:
+            self.ended, self.failure = True, Refused.of(self._call)

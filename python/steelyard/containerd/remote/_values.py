@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
+from steelyard.containerd.remote._messages import DescriptorAnswer, ImageAnswer, InfoAnswer, StatusAnswer, Time
 from steelyard.digest import Digest
 from steelyard.model import Descriptor, Image, Info, Labels, Status
 
@@ -18,11 +16,12 @@ _FIRST, _AFTER_LAST = -62135596800, 253402300800
 """The years 1 and 10000. The first second is what a Go program sends for a time that it has not set."""
 
 
-def to_time(stamp: Timestamp, default: datetime = _EPOCH) -> datetime:
+def to_time(stamp: Time, default: datetime = _EPOCH) -> datetime:
     """Return a time as whole microseconds; in place of one that was not set, or that a datetime does not hold, the default."""
-    if not _FIRST < stamp.seconds < _AFTER_LAST or not (stamp.seconds or stamp.nanos):
+    seconds, nanos = stamp or (0, 0)
+    if not _FIRST < seconds < _AFTER_LAST or not (seconds or nanos):
         return default
-    return _EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1000)
+    return _EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1000)
 
 
 def to_labels(items: Mapping[str, str]) -> Labels:
@@ -32,7 +31,7 @@ def to_labels(items: Mapping[str, str]) -> Labels:
     return labels
 
 
-def to_info(message: Any) -> Info:
+def to_info(message: InfoAnswer) -> Info:
     """Return the Info of a blob. A listing of containerd 1.6 does not say when labels were set."""
     created = to_time(message.created_at)
     return Info(
@@ -44,7 +43,7 @@ def to_info(message: Any) -> Info:
     )
 
 
-def to_status(message: Any) -> Status:
+def to_status(message: StatusAnswer) -> Status:
     """Return the Status of an ingest. On the wire, 0 is a total that is not known."""
     return Status(
         ref=message.ref,
@@ -56,7 +55,7 @@ def to_status(message: Any) -> Status:
     )
 
 
-def to_descriptor(message: Any) -> Descriptor:
+def to_descriptor(message: DescriptorAnswer) -> Descriptor:
     """Return the descriptor. On the wire, an empty text or 0 is what is not known."""
     return Descriptor(
         digest=Digest.parse(message.digest),
@@ -66,11 +65,11 @@ def to_descriptor(message: Any) -> Descriptor:
     )
 
 
-def to_image(message: Any) -> Image:
+def to_image(message: ImageAnswer) -> Image:
     """Return what is known of an image name."""
     return Image(
         name=message.name,
-        target=to_descriptor(message.target),
+        target=to_descriptor(message.target or DescriptorAnswer()),
         created_at=to_time(message.created_at),
         updated_at=to_time(message.updated_at),
         labels=to_labels(message.labels),

@@ -12,11 +12,10 @@ from steelyard._runtime.buffers import view
 from steelyard._runtime.chunks import slices
 from steelyard._runtime.fork import ProcessBound
 from steelyard.containerd.remote._calls import MOST_DATA, Limits
-from steelyard.containerd.remote._channel import Connection, method
+from steelyard.containerd.remote._channel import Connection
 from steelyard.containerd.remote._errors import About, Refused, error_of
 from steelyard.containerd.remote._leases import RemoteLeases
 from steelyard.containerd.remote._stream import WriteStream
-from steelyard.containerd.remote._wire import Data
 from steelyard.content import Writer
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import (
@@ -60,7 +59,6 @@ class RemoteWriter(ProcessBound, Writer):
     ) -> None:
         self._connection, self._ref, self._stream, self._limits = connection, announced.ref, stream, limits
         self._announced, self._ask_status, self._info, self._released = announced, status, info, released
-        self._message = method("Content", "Write").request
         self._ended: type[WriterClosed | Aborted] | None = None
         self._failure: SteelyardError | None = None
         self._pending: list[Buffer] = []
@@ -118,6 +116,7 @@ class RemoteWriter(ProcessBound, Writer):
         await self.sync()
         if self._hasher is not None:
             return self._hasher.digest()
+        await self._ask_digest()
         return self._found()
 
     async def status(self) -> Status:
@@ -147,7 +146,7 @@ class RemoteWriter(ProcessBound, Writer):
         if self._sent:
             self._sent = 0
             # A message at offset 0, where there are bytes, has the server drop them.
-            await self._answer(self._stream.answered(self._stream.send(Data(self._message(action=_WRITE)))))
+            await self._answer(self._stream.answered(self._stream.send({"action": _WRITE})))
 
     async def sync(self) -> None:
         """Wait until the server has all bytes accepted so far. The server decides which failures they survive."""
@@ -157,6 +156,11 @@ class RemoteWriter(ProcessBound, Writer):
         await self._answer(self._stream.answered())
         if self._stream.last.offset != self._sent:
             raise self._lost()
+
+    async def _ask_digest(self) -> None:
+        """Have the last answer contain a digest, which our own service leaves out of the answers to messages with data."""
+        if self._sent and not self._stream.last.digest:
+            await self._answer(self._stream.answered(self._stream.send({"action": _STAT, "offset": self._sent})))
 
     async def _commit(self, options: CommitOptions) -> Info:
         # The promises are those of the server's store. Its protocol cannot ask it to read an ingest again.
@@ -216,6 +220,7 @@ class RemoteWriter(ProcessBound, Writer):
         if wanted is None and self._announced.expected is not None:
             # The server has not forgotten what was expected, and would insist on it.
             await self.sync()
+            await self._ask_digest()
             expected = self._stream.last.digest
         if self._pending_size > MOST_DATA:
             self._flush()
@@ -235,11 +240,11 @@ class RemoteWriter(ProcessBound, Writer):
 
     def _send(self, action: int, **fields: Any) -> int:
         """Send what is pending."""
-        message = self._message(action=action, offset=self._sent, **fields)
-        data = Data(message, self._pending, self._pending_size)
+        request = {"action": action, "offset": self._sent, **fields}
+        data, size = self._pending, self._pending_size
         self._pending, self._pending_size = [], 0
-        self._sent += data.size
-        return self._stream.send(data)
+        self._sent += size
+        return self._stream.send(request, data, size)
 
     def _found(self) -> Digest:
         """Return the digest that the server has computed."""
@@ -278,6 +283,7 @@ class RemoteWriter(ProcessBound, Writer):
             raise self._ended(self._ref)
         if self._failure is not None:
             raise self._failure
+        self._stream.observe()
         if self._stream.failure is not None:
             raise self._failed(self._stream.failure, None)
 

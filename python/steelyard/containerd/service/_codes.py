@@ -8,44 +8,22 @@ import errno
 import inspect
 import os
 import traceback
-from enum import IntEnum
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
 from steelyard import errors
+from steelyard.containerd._code import Code
 from steelyard.digest import Digest
 
-__all__ = ("CLASSES", "DETAILS_KEY", "SUFFIXES", "Code", "Refusal", "refusal", "refused")
+__all__ = ("CLASSES", "DETAILS_KEY", "SUFFIXES", "Refusal", "refusal", "refused")
 
 DETAILS_KEY = "steelyard-error-bin"
 """Trailing metadata of a refused call: the error's code and fields as JSON, from which our own client makes it again."""
 
 STATUS_TEXT_LIMIT = 2048
 """The most bytes of a message on the wire. It travels in a header, and clients take 8 KiB of all headers together."""
-
-
-class Code(IntEnum):
-    """gRPC's codes."""
-
-    OK = 0
-    CANCELLED = 1
-    UNKNOWN = 2
-    INVALID_ARGUMENT = 3
-    DEADLINE_EXCEEDED = 4
-    NOT_FOUND = 5
-    ALREADY_EXISTS = 6
-    PERMISSION_DENIED = 7
-    RESOURCE_EXHAUSTED = 8
-    FAILED_PRECONDITION = 9
-    ABORTED = 10
-    OUT_OF_RANGE = 11
-    UNIMPLEMENTED = 12
-    INTERNAL = 13
-    UNAVAILABLE = 14
-    DATA_LOSS = 15
-    UNAUTHENTICATED = 16
 
 
 CLASSES: dict[type[BaseException], Code] = {

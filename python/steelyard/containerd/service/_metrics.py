@@ -105,7 +105,8 @@ class Page:
             import prometheus_client as prometheus  # noqa: PLC0415 - as above
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
-                "a page of metrics needs the package prometheus_client: pip install 'steelyard[grpc]'", name=error.name
+                "a page of metrics needs the package prometheus_client: pip install 'steelyard[metrics]'",
+                name=error.name,
             ) from error
 
         host, port = address

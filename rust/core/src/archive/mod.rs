@@ -2,5 +2,4 @@
 
 pub mod compress;
 pub mod json;
-pub mod protobuf;
 pub mod tar;

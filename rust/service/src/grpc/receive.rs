@@ -1,16 +1,17 @@
-//! The requests of a call: messages of which each has a length before it.
+//! The messages that come in on a call, each with its length before it: the requests to a server, the answers to a client.
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use h2::RecvStream;
+use h2::{Reason, RecvStream};
+use http::HeaderMap;
 
 /// The bytes before a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
 
-/// Why there is no further request.
+/// Why there is no further message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
-    /// The client has gone or cancelled.
-    Gone,
+    /// The other side has gone, or has ended the call for a reason.
+    Gone(Option<Reason>),
     /// It breaks off within a message.
     Cut,
     /// The message is compressed, which was not agreed on.
@@ -19,7 +20,7 @@ pub(crate) enum Broken {
     TooLarge(usize),
 }
 
-/// The requests of a call.
+/// The messages that come in.
 pub(crate) struct Receiver {
     stream: RecvStream,
     /// Received, and not yet part of a message.
@@ -33,7 +34,7 @@ impl Receiver {
         Self { stream, rest: Bytes::new(), most }
     }
 
-    /// The next message; None when the client has sent its last. If it lies in one piece it is not copied.
+    /// The next message; None after the last one. If it lies in one piece it is not copied.
     pub(crate) async fn message(&mut self) -> Result<Option<Bytes>, Broken> {
         let Some(length) = self.length().await? else { return Ok(None) };
         if self.rest.len() >= length {
@@ -47,7 +48,7 @@ impl Receiver {
         Ok(Some(message.freeze()))
     }
 
-    /// The length of the next message; None when the client has sent its last.
+    /// The length of the next message; None after the last one.
     pub(crate) async fn length(&mut self) -> Result<Option<usize>, Broken> {
         if !self.fill(PREFIX).await? {
             return if self.rest.is_empty() { Ok(None) } else { Err(Broken::Cut) };
@@ -73,14 +74,19 @@ impl Receiver {
         if self.fill(size).await? { Ok(self.rest.split_to(size)) } else { Err(Broken::Cut) }
     }
 
-    /// Have at least `size` bytes; false: the client sends no more.
+    /// The trailers after the last message, if there are some.
+    pub(crate) async fn trailers(&mut self) -> Option<HeaderMap> {
+        self.stream.trailers().await.ok().flatten()
+    }
+
+    /// Have at least `size` bytes; false: there are no more.
     async fn fill(&mut self, size: usize) -> Result<bool, Broken> {
         let mut gathered = BytesMut::new();
         while self.rest.len() + gathered.len() < size {
             let Some(data) = self.stream.data().await else { break };
-            let data = data.map_err(|_| Broken::Gone)?;
+            let data = data.map_err(|error| Broken::Gone(error.reason()))?;
             // What is taken makes room for more: a client sends no faster than its messages are used.
-            self.stream.flow_control().release_capacity(data.len()).map_err(|_| Broken::Gone)?;
+            self.stream.flow_control().release_capacity(data.len()).map_err(|error| Broken::Gone(error.reason()))?;
             if self.rest.is_empty() && gathered.is_empty() {
                 self.rest = data;
             } else {

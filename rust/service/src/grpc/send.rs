@@ -20,10 +20,10 @@ use crate::refusal::Refusal;
 const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
 /// Trailing metadata of a refused call, from which our own client makes the error again.
-const DETAILS: &str = "steelyard-error-bin";
+pub(crate) const DETAILS: &str = "steelyard-error-bin";
 
-/// Messages up to this size wait in memory for a client that reads slowly, not in their call.
-const SMALL: usize = 16 << 10;
+/// Messages up to this size wait in memory for a slow reader, not in their call.
+pub(crate) const SMALL: usize = 16 << 10;
 
 /// Why a response cannot be sent.
 #[derive(Debug, PartialEq, Eq)]
@@ -166,4 +166,10 @@ fn trailers(refused: Option<&Refusal>) -> HeaderMap {
         }
     }
     trailers
+}
+
+/// Whether a content type is gRPC's.
+pub(crate) fn is_grpc(value: &HeaderValue) -> bool {
+    let kind = value.as_bytes().strip_prefix(b"application/grpc");
+    kind.is_some_and(|rest| rest.is_empty() || matches!(rest[0], b';' | b'+'))
 }

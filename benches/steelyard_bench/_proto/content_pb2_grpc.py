@@ -3,8 +3,8 @@
 import grpc
 import warnings
 
+from steelyard_bench._proto import content_pb2 as containerd_dot_content__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
-from steelyard.containerd._proto import content_pb2 as steelyard_dot_containerd_dot___proto_dot_content__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
@@ -19,7 +19,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in steelyard/containerd/_proto/content_pb2_grpc.py depends on'
+        + ' but the generated code in containerd/content_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -37,47 +37,47 @@ class ContentStub(object):
         """
         self.Info = channel.unary_unary(
                 '/containerd.services.content.v1.Content/Info',
-                request_serializer=steelyard_dot_containerd_dot___proto_dot_content__pb2.InfoRequest.SerializeToString,
-                response_deserializer=steelyard_dot_containerd_dot___proto_dot_content__pb2.InfoResponse.FromString,
+                request_serializer=containerd_dot_content__pb2.InfoRequest.SerializeToString,
+                response_deserializer=containerd_dot_content__pb2.InfoResponse.FromString,
                 _registered_method=True)
         self.Update = channel.unary_unary(
                 '/containerd.services.content.v1.Content/Update',
-                request_serializer=steelyard_dot_containerd_dot___proto_dot_content__pb2.UpdateRequest.SerializeToString,
-                response_deserializer=steelyard_dot_containerd_dot___proto_dot_content__pb2.UpdateResponse.FromString,
+                request_serializer=containerd_dot_content__pb2.UpdateRequest.SerializeToString,
+                response_deserializer=containerd_dot_content__pb2.UpdateResponse.FromString,
                 _registered_method=True)
         self.List = channel.unary_stream(
                 '/containerd.services.content.v1.Content/List',
-                request_serializer=steelyard_dot_containerd_dot___proto_dot_content__pb2.ListContentRequest.SerializeToString,
-                response_deserializer=steelyard_dot_containerd_dot___proto_dot_content__pb2.ListContentResponse.FromString,
+                request_serializer=containerd_dot_content__pb2.ListContentRequest.SerializeToString,
+                response_deserializer=containerd_dot_content__pb2.ListContentResponse.FromString,
                 _registered_method=True)
         self.Delete = channel.unary_unary(
                 '/containerd.services.content.v1.Content/Delete',
-                request_serializer=steelyard_dot_containerd_dot___proto_dot_content__pb2.DeleteContentRequest.SerializeToString,
+                request_serializer=containerd_dot_content__pb2.DeleteContentRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
         self.Read = channel.unary_stream(
                 '/containerd.services.content.v1.Content/Read',
-                request_serializer=steelyard_dot_containerd_dot___proto_dot_content__pb2.ReadContentRequest.SerializeToString,
-                response_deserializer=steelyard_dot_containerd_dot___proto_dot_content__pb2.ReadContentResponse.FromString,
+                request_serializer=containerd_dot_content__pb2.ReadContentRequest.SerializeToString,
+                response_deserializer=containerd_dot_content__pb2.ReadContentResponse.FromString,
                 _registered_method=True)
         self.Status = channel.unary_unary(
                 '/containerd.services.content.v1.Content/Status',
-                request_serializer=steelyard_dot_containerd_dot___proto_dot_content__pb2.StatusRequest.SerializeToString,
-                response_deserializer=steelyard_dot_containerd_dot___proto_dot_content__pb2.StatusResponse.FromString,
+                request_serializer=containerd_dot_content__pb2.StatusRequest.SerializeToString,
+                response_deserializer=containerd_dot_content__pb2.StatusResponse.FromString,
                 _registered_method=True)
         self.ListStatuses = channel.unary_unary(
                 '/containerd.services.content.v1.Content/ListStatuses',
-                request_serializer=steelyard_dot_containerd_dot___proto_dot_content__pb2.ListStatusesRequest.SerializeToString,
-                response_deserializer=steelyard_dot_containerd_dot___proto_dot_content__pb2.ListStatusesResponse.FromString,
+                request_serializer=containerd_dot_content__pb2.ListStatusesRequest.SerializeToString,
+                response_deserializer=containerd_dot_content__pb2.ListStatusesResponse.FromString,
                 _registered_method=True)
         self.Write = channel.stream_stream(
                 '/containerd.services.content.v1.Content/Write',
-                request_serializer=steelyard_dot_containerd_dot___proto_dot_content__pb2.WriteContentRequest.SerializeToString,
-                response_deserializer=steelyard_dot_containerd_dot___proto_dot_content__pb2.WriteContentResponse.FromString,
+                request_serializer=containerd_dot_content__pb2.WriteContentRequest.SerializeToString,
+                response_deserializer=containerd_dot_content__pb2.WriteContentResponse.FromString,
                 _registered_method=True)
         self.Abort = channel.unary_unary(
                 '/containerd.services.content.v1.Content/Abort',
-                request_serializer=steelyard_dot_containerd_dot___proto_dot_content__pb2.AbortRequest.SerializeToString,
+                request_serializer=containerd_dot_content__pb2.AbortRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
 

@@ -3,8 +3,8 @@
 import grpc
 import warnings
 
+from steelyard_bench._proto import images_pb2 as containerd_dot_images__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
-from steelyard.containerd._proto import images_pb2 as steelyard_dot_containerd_dot___proto_dot_images__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
@@ -19,7 +19,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in steelyard/containerd/_proto/images_pb2_grpc.py depends on'
+        + ' but the generated code in containerd/images_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -37,27 +37,27 @@ class ImagesStub(object):
         """
         self.Get = channel.unary_unary(
                 '/containerd.services.images.v1.Images/Get',
-                request_serializer=steelyard_dot_containerd_dot___proto_dot_images__pb2.GetImageRequest.SerializeToString,
-                response_deserializer=steelyard_dot_containerd_dot___proto_dot_images__pb2.GetImageResponse.FromString,
+                request_serializer=containerd_dot_images__pb2.GetImageRequest.SerializeToString,
+                response_deserializer=containerd_dot_images__pb2.GetImageResponse.FromString,
                 _registered_method=True)
         self.List = channel.unary_unary(
                 '/containerd.services.images.v1.Images/List',
-                request_serializer=steelyard_dot_containerd_dot___proto_dot_images__pb2.ListImagesRequest.SerializeToString,
-                response_deserializer=steelyard_dot_containerd_dot___proto_dot_images__pb2.ListImagesResponse.FromString,
+                request_serializer=containerd_dot_images__pb2.ListImagesRequest.SerializeToString,
+                response_deserializer=containerd_dot_images__pb2.ListImagesResponse.FromString,
                 _registered_method=True)
         self.Create = channel.unary_unary(
                 '/containerd.services.images.v1.Images/Create',
-                request_serializer=steelyard_dot_containerd_dot___proto_dot_images__pb2.CreateImageRequest.SerializeToString,
-                response_deserializer=steelyard_dot_containerd_dot___proto_dot_images__pb2.CreateImageResponse.FromString,
+                request_serializer=containerd_dot_images__pb2.CreateImageRequest.SerializeToString,
+                response_deserializer=containerd_dot_images__pb2.CreateImageResponse.FromString,
                 _registered_method=True)
         self.Update = channel.unary_unary(
                 '/containerd.services.images.v1.Images/Update',
-                request_serializer=steelyard_dot_containerd_dot___proto_dot_images__pb2.UpdateImageRequest.SerializeToString,
-                response_deserializer=steelyard_dot_containerd_dot___proto_dot_images__pb2.UpdateImageResponse.FromString,
+                request_serializer=containerd_dot_images__pb2.UpdateImageRequest.SerializeToString,
+                response_deserializer=containerd_dot_images__pb2.UpdateImageResponse.FromString,
                 _registered_method=True)
         self.Delete = channel.unary_unary(
                 '/containerd.services.images.v1.Images/Delete',
-                request_serializer=steelyard_dot_containerd_dot___proto_dot_images__pb2.DeleteImageRequest.SerializeToString,
+                request_serializer=containerd_dot_images__pb2.DeleteImageRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
 
