@@ -43,7 +43,7 @@ BUDGETS: dict[str, tuple[int, Callable[[RemoteStore], Awaitable[Any]]]] = {
     "get of 3 MiB": (7, lambda store: store.get(digest_of(LARGE))),
     "put": (2, lambda store: store.put(b"new")),
     "put of what is there": (2, lambda store: store.put(DATA)),
-    "writer": (4, written),
+    "writer": (6, written),
     "walk": (3, walked),
     "list_statuses": (1, lambda store: store.list_statuses()),
 }

@@ -45,7 +45,7 @@ LISTS = ("files", "headers", "items", "keys", "objects", "parts", "pieces", "ref
 
 def arguments(file: int) -> dict[str, Any]:
     """Return a value for each parameter that any method has, by name. A new name has to be added here."""
-    return dict.fromkeys(LISTS, []) | {
+    return {name: [] for name in LISTS} | {
         "accept_roots": False,
         "algorithm": "sha256",
         "after": None,
