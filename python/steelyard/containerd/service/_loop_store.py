@@ -113,7 +113,11 @@ class LoopCalls:
 
 
 class LoopStore:
-    """A store, as the native server calls it."""
+    """A store, as the native server calls it.
+
+    Each method takes and returns rows, raises the errors of the store's interface, and blocks its thread until the event loop has
+    done the work, at most for the `wait_seconds` of the `LoopCalls`.
+    """
 
     def __init__(self, store: Store, loop: LoopCalls) -> None:
         self._store = store
@@ -122,22 +126,29 @@ class LoopStore:
     # Blobs
 
     def info(self, digest: str) -> InfoRow:
+        """Return what the store knows of a blob."""
         return _info(self._loop.run(lambda: self._store.info(digest)))
 
     def update(self, digest: str, labels: dict[str, str], paths: Sequence[str]) -> InfoRow:
+        """Set labels of a blob: those that the field paths name, or all. Return its info."""
         given = Info(digest=Digest.parse(digest), size=0, created_at=_EPOCH, updated_at=_EPOCH, labels=Labels(labels))
         return _info(self._loop.run(lambda: self._store.update(given, *paths)))
 
     def walk(self, filters: Sequence[str]) -> _Walk:
+        """Begin a listing of the blobs that match a filter, or of all."""
         return _Walk(self._store, filters, self._loop)
 
     def delete(self, lease: str | None, digest: str) -> None:
+        """Delete a blob, and take it out of the lease."""
+
         async def delete() -> None:
             await self._under(lease).delete(digest)
 
         self._loop.run(delete)
 
     def blob(self, digest: str) -> tuple[_Blob, int]:
+        """Open a blob for reading; return it and its length in bytes."""
+
         async def opened() -> ReaderAt:
             return await self._store.reader_at(digest)
 
@@ -147,6 +158,7 @@ class LoopStore:
     def ingest(
         self, lease: str | None, ref: str, total: int | None, expected: str | None, algorithm: str | None
     ) -> _Ingest:
+        """Open an ingest under a lease or none: with its size, its digest or the algorithm of that, as far as they are known."""
         chosen = None if algorithm is None else Algorithm(algorithm)
 
         async def opened() -> Writer:
@@ -155,12 +167,16 @@ class LoopStore:
         return _Ingest(self._loop.run(opened), self._loop)
 
     def status(self, ref: str) -> StatusRow:
+        """Return the status of an ingest."""
         return _status(self._loop.run(lambda: self._store.status(ref)))
 
     def statuses(self, filters: Sequence[str]) -> list[StatusRow]:
+        """Return the statuses of the ingests that match a filter, or of all."""
         return [_status(status) for status in self._loop.run(lambda: self._store.list_statuses(*filters))]
 
     def abort(self, lease: str | None, ref: str) -> None:
+        """Remove an ingest, and take it out of the lease."""
+
         async def abort() -> None:
             await self._under(lease).abort(ref)
 
@@ -172,51 +188,64 @@ class LoopStore:
     # Image names
 
     def image(self, name: str) -> ImageRow:
+        """Return an image name and its target."""
         return _image(self._loop.run(lambda: self._store.images.get(name)))
 
     def images(self, filters: Sequence[str]) -> list[ImageRow]:
+        """Return the image names that match a filter, or all."""
         return [_image(image) for image in self._loop.run(lambda: self._store.images.list(*filters))]
 
     def create_image(self, name: str, target: TargetRow, labels: dict[str, str]) -> ImageRow:
+        """Create an image name."""
         made = _descriptor(target)
         return _image(self._loop.run(lambda: self._store.images.create(name, made, labels=labels)))
 
     def update_image(
         self, name: str, target: TargetRow, labels: dict[str, str], paths: Sequence[str], expected: str | None
     ) -> ImageRow:
+        """Change what the field paths name, or all, if the image name holds the expected digest. Return it."""
         given = Image(
             name=name, target=_descriptor(target), created_at=_EPOCH, updated_at=_EPOCH, labels=Labels(labels)
         )
         return _image(self._loop.run(lambda: self._store.images.update(given, *paths, expected=expected)))
 
     def delete_image(self, name: str, expected: str | None) -> None:
+        """Delete an image name, if it holds the expected digest."""
         self._loop.run(lambda: self._store.images.delete(name, expected=expected))
 
     # Leases. The property raises, in the event loop, where a store has none.
 
     def create_lease(self, lease: str | None, labels: dict[str, str], expires: int) -> LeaseRow:
+        """Create a lease that ends after so many microseconds; without an ID it gets a random one."""
         time = timedelta(microseconds=expires)
         return _lease(self._loop.run(lambda: self._store.leases.create(lease, expires=time, labels=labels)))
 
     def leases(self, filters: Sequence[str]) -> list[LeaseRow]:
+        """Return the leases that match a filter, or all."""
         return [_lease(lease) for lease in self._loop.run(lambda: self._store.leases.list(*filters))]
 
     def add_to_lease(self, lease: str, digests: Iterable[str], refs: Iterable[str]) -> None:
+        """Put blobs and ingests into a lease."""
         self._loop.run(lambda: self._store.leases.add(lease, digests=digests, refs=refs))
 
     def remove_from_lease(self, lease: str, digests: Iterable[str], refs: Iterable[str]) -> None:
+        """Take blobs and ingests out of a lease."""
         self._loop.run(lambda: self._store.leases.remove(lease, digests=digests, refs=refs))
 
     def lease_resources(self, lease: str) -> tuple[list[str], list[str]]:
+        """Return the digests and the refs in a lease."""
         found = self._loop.run(lambda: self._store.leases.resources(lease))
         return [str(digest) for digest in found.blobs], list(found.refs)
 
     def delete_lease(self, lease: str) -> None:
+        """End a lease."""
         self._loop.run(lambda: self._store.leases.delete(lease))
 
     # Events
 
     def events(self, types: Sequence[str]) -> _Events:
+        """Subscribe to the changes of these types."""
+
         async def begun() -> Events:
             return await self._store.events(*types).__aenter__()
 
