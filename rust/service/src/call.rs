@@ -25,6 +25,9 @@ use crate::values::head;
 /// EOF in place of the error, and then does not try again.
 const REFUSED: Duration = Duration::from_secs(1);
 
+/// The most bytes of a request, but for the data of a Write. Once it is decoded it may take ten times as many.
+pub(crate) const REQUEST: usize = 2 << 20;
+
 /// The most characters of a namespace: containerd's number.
 const NAMESPACE_LIMIT: usize = 76;
 
@@ -73,6 +76,7 @@ impl Call {
     ) -> Self {
         let (parts, body) = request.into_parts();
         let (idle, most) = (shared.settings.idle, shared.settings.message_bytes);
+        let most = if method.is_write() { most } else { most.min(REQUEST) };
         Self {
             shared,
             method,
@@ -93,8 +97,10 @@ impl Call {
         let is_write = self.method.is_write();
         let (limit, kind) = if is_write { ("writes", "Write calls") } else { ("calls", "calls other than Write") };
         let refused = Refusal::busy(limit, &format!("{most} {kind} are open, the most that --calls allows"));
+        // There may be very many such calls.
+        self.headers = HeaderMap::new();
         self.log_refusal(&refused);
-        drop(timeout(REFUSED, self.receiver.message()).await);
+        drop(timeout(REFUSED, self.receiver.skip()).await);
         self.sender.end(Some(&refused));
         self.leave(refused.code);
     }
@@ -161,7 +167,7 @@ impl Call {
     fn received<T>(&self, received: Result<Result<T, Broken>, Elapsed>) -> Result<T, End> {
         match received {
             Err(_) => Err(self.silent()),
-            Ok(Err(broken)) => Err(self.broken(&broken)),
+            Ok(Err(broken)) => Err(end_of(&broken)),
             Ok(Ok(received)) => Ok(received),
         }
     }
@@ -175,22 +181,6 @@ impl Call {
         let seconds = self.shared.settings.idle.as_secs_f64();
         self.warn(Code::DeadlineExceeded, &format!("the client sent no message for {seconds} s"));
         Refusal::new(Code::DeadlineExceeded, &format!("{}: no message for {seconds} s", self.name())).into()
-    }
-
-    fn broken(&self, broken: &Broken) -> End {
-        let most = self.shared.settings.message_bytes;
-        match broken {
-            Broken::Gone(_) => End::Gone(Code::Cancelled),
-            Broken::Cut => Refusal::malformed("the call ended within a request").into(),
-            Broken::Compressed => {
-                let text = "the request is compressed; the service takes no compressed messages";
-                Refusal::new(Code::Unimplemented, text).into()
-            }
-            Broken::TooLarge(size) => {
-                let text = format!("the request has {size} bytes, of {most} that a message may have");
-                Refusal::exhausted("message_bytes", &text).into()
-            }
-        }
     }
 
     /// The request of a call that has just one, or the first of a stream.
@@ -312,6 +302,24 @@ impl Call {
         let name = self.method.short_name();
         if self.subject.is_empty() { name.to_owned() } else { format!("{name} {}", self.subject) }
     }
+}
+
+/// How a call ends that gets no further request.
+fn end_of(broken: &Broken) -> End {
+    match broken {
+        Broken::Gone(_) => End::Gone(Code::Cancelled),
+        Broken::Cut => Refusal::malformed("the call ended within a request").into(),
+        Broken::Compressed => {
+            let text = "the request is compressed; the service takes no compressed messages";
+            Refusal::new(Code::Unimplemented, text).into()
+        }
+        Broken::TooLarge(size, most) => too_large(*size, *most).into(),
+    }
+}
+
+/// The error of a request that has more bytes than it may have.
+pub(crate) fn too_large(size: usize, most: usize) -> Refusal {
+    Refusal::exhausted("message_bytes", &format!("the request has {size} bytes, of {most} that it may have"))
 }
 
 /// A message of a request.

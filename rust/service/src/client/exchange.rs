@@ -182,8 +182,8 @@ fn of_broken(broken: &Broken) -> Outcome {
         Broken::Gone(reason) => Outcome::of_reset(*reason),
         Broken::Cut => Outcome::new(Code::Internal, "the server ended the call within an answer"),
         Broken::Compressed => Outcome::new(Code::Unimplemented, "answer: compressed, which was not agreed on"),
-        Broken::TooLarge(size) => {
-            let text = format!("answer: {size} bytes, expected at most {MESSAGE_LIMIT}");
+        Broken::TooLarge(size, most) => {
+            let text = format!("answer: {size} bytes, expected at most {most}");
             Outcome::new(Code::ResourceExhausted, text)
         }
     }

@@ -16,22 +16,43 @@ pub(crate) enum Broken {
     Cut,
     /// The message is compressed, which was not agreed on.
     Compressed,
-    /// The message has so many bytes, more than allowed.
-    TooLarge(usize),
+    /// The message has so many bytes, of so many that it may have.
+    TooLarge(usize, usize),
+}
+
+/// The data of a call, in the pieces in which it comes.
+pub(crate) trait Pieces {
+    /// The next piece; None after the last one.
+    async fn next(&mut self) -> Result<Option<Bytes>, Broken>;
+}
+
+impl Pieces for RecvStream {
+    async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
+        let Some(data) = self.data().await else { return Ok(None) };
+        let data = data.map_err(gone)?;
+        // What is taken makes room for more: a client sends no faster than its messages are used.
+        self.flow_control().release_capacity(data.len()).map_err(gone)?;
+        Ok(Some(data))
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "how `map_err` gives it")]
+fn gone(error: h2::Error) -> Broken {
+    Broken::Gone(error.reason())
 }
 
 /// The messages that come in.
-pub(crate) struct Receiver {
-    stream: RecvStream,
+pub(crate) struct Receiver<P = RecvStream> {
+    pieces: P,
     /// Received, and not yet part of a message.
     rest: Bytes,
     /// The most bytes of a message.
     most: usize,
 }
 
-impl Receiver {
-    pub(crate) fn new(stream: RecvStream, most: usize) -> Self {
-        Self { stream, rest: Bytes::new(), most }
+impl<P: Pieces> Receiver<P> {
+    pub(crate) fn new(pieces: P, most: usize) -> Self {
+        Self { pieces, rest: Bytes::new(), most }
     }
 
     /// The next message; None after the last one. If it lies in one piece it is not copied.
@@ -58,7 +79,16 @@ impl Receiver {
         if is_compressed {
             return Err(Broken::Compressed);
         }
-        if length > self.most { Err(Broken::TooLarge(length)) } else { Ok(Some(length)) }
+        if length > self.most { Err(Broken::TooLarge(length, self.most)) } else { Ok(Some(length)) }
+    }
+
+    /// Receive the next message without keeping it.
+    pub(crate) async fn skip(&mut self) -> Result<(), Broken> {
+        let mut rest = self.length().await?.unwrap_or(0);
+        while rest > 0 {
+            rest -= self.piece(rest).await?.len();
+        }
+        Ok(())
     }
 
     /// Some of the next bytes of a message, at least one and at most `most`.
@@ -74,19 +104,11 @@ impl Receiver {
         if self.fill(size).await? { Ok(self.rest.split_to(size)) } else { Err(Broken::Cut) }
     }
 
-    /// The trailers after the last message, if there are some.
-    pub(crate) async fn trailers(&mut self) -> Option<HeaderMap> {
-        self.stream.trailers().await.ok().flatten()
-    }
-
     /// Have at least `size` bytes; false: there are no more.
     async fn fill(&mut self, size: usize) -> Result<bool, Broken> {
         let mut gathered = BytesMut::new();
         while self.rest.len() + gathered.len() < size {
-            let Some(data) = self.stream.data().await else { break };
-            let data = data.map_err(|error| Broken::Gone(error.reason()))?;
-            // What is taken makes room for more: a client sends no faster than its messages are used.
-            self.stream.flow_control().release_capacity(data.len()).map_err(|error| Broken::Gone(error.reason()))?;
+            let Some(data) = self.pieces.next().await? else { break };
             if self.rest.is_empty() && gathered.is_empty() {
                 self.rest = data;
             } else {
@@ -100,5 +122,12 @@ impl Receiver {
             self.rest = whole.freeze();
         }
         Ok(self.rest.len() >= size)
+    }
+}
+
+impl Receiver {
+    /// The trailers after the last message, if there are some.
+    pub(crate) async fn trailers(&mut self) -> Option<HeaderMap> {
+        self.pieces.trailers().await.ok().flatten()
     }
 }
