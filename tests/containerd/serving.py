@@ -42,6 +42,16 @@ class Serving:
         pages = Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii").split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
+    @property
+    def peak(self) -> int:
+        """How many bytes of memory it had at most, since the start or since `forget_peak`."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+    def forget_peak(self) -> None:
+        """Have `peak` begin with the memory that it has now."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5", encoding="ascii")
+
     def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """Send a signal and return the exit code and what standard error has said since the start."""
         self.process.send_signal(number)

@@ -7,7 +7,8 @@ import gc
 import random
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import grpc
@@ -18,11 +19,15 @@ from grpc import StatusCode
 from steelyard_bench._proto import content_pb2 as pb
 from steelyard_bench._proto import content_pb2_grpc
 
+from .frames import PREFACE, Peer, Setting, call, settings, window
 from .proxied import eventually
 from .serving import Serving, serving
 from .wire import SECONDS, Wire, sha256, wire
 
 MIB = 1 << 20
+CONTENT = "/containerd.services.content.v1.Content/"
+EAGER = PREFACE + settings({Setting.INITIAL_WINDOW_SIZE: 2**31 - 1}) + window(2**31 - 65_536)
+"""The beginning of a client that lets the server send as much as it likes."""
 STREAMS = 10_000
 AT_ONCE = 200
 
@@ -51,6 +56,17 @@ async def open_and_drop(address: str, number: int) -> None:
             for call in calls:
                 call.cancel()
     # What was not cancelled goes with its connection.
+
+
+@contextmanager
+def wire_alone(address: str) -> Iterator[Wire]:
+    """Connect by a connection of its own."""
+    with grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        connected = Wire(channel)
+        try:
+            yield connected
+        finally:
+            connected.close()
 
 
 def settle(process: Serving, connected: Wire) -> None:
@@ -115,6 +131,39 @@ def test_slow_readers_cost_a_message_each(process: Serving) -> None:
         assert process.memory < before + len(calls) * 6 * MIB
         for channel in channels:
             channel.close()
+        settle(process, connected)
+    assert (0, "") == process.end()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("connections", [4, 256])
+def test_256_writers_and_256_readers_that_take_nothing_cost_128_mib(process: Serving, connections: int) -> None:
+    """They are all that the service admits. Each reader lets it send as much as it likes and takes nothing of it."""
+    data = random.Random(0).randbytes(8 * MIB)
+    with wire(process.address) as connected, ExitStack() as stack:
+        parts = [pb.WriteContentRequest(action=pb.WRITE, ref="a", offset=at * 8 * MIB, data=data) for at in range(2)]
+        digest = connected.write(*parts, pb.WriteContentRequest(action=pb.COMMIT, offset=16 * MIB))[-1].digest
+        connected.read(digest)
+        before = process.memory
+        process.forget_peak()
+
+        read = pb.ReadContentRequest(digest=digest).SerializeToString()
+        peers = [stack.enter_context(Peer(process.path, EAGER)) for _ in range(connections)]
+        for number in range(255):  # and one for us
+            peers[number % connections].send([call(CONTENT + "Read", read, number // connections * 2 + 1)], reads=False)
+        wires = [stack.enter_context(wire_alone(process.address)) for _ in range(connections)]
+        talks = [wires[number % connections].talk() for number in range(256)]
+
+        def write(number: int) -> None:
+            for at in range(2):
+                talks[number].ask(pb.WRITE, ref=str(number), offset=at * MIB, data=data[:MIB])
+
+        with ThreadPoolExecutor(16) as threads:
+            list(threads.map(write, range(256)))
+        assert 256 == len(connected.content.ListStatuses(pb.ListStatusesRequest(), timeout=SECONDS).statuses)
+        print(f"{connections} + {connections} connections: {(process.peak - before) / MIB:.1f} MiB at most")
+        assert process.peak <= before + 128 * MIB
+    with wire(process.address) as connected:
         settle(process, connected)
     assert (0, "") == process.end()
 

@@ -46,9 +46,6 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long no connection is accepted when the system refuses one, for want of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long after a read its blob is closed.
-const TIDY: Duration = Duration::from_millis(300);
-
 /// Bytes that a client may send on a call before the call takes them, and on a connection.
 const CALL_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 4 << 20;
@@ -56,11 +53,19 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 /// Bytes that wait for the socket, for each call.
 const SEND_BUFFER: usize = 256 << 10;
 
+/// How many bytes the DATA frames of a connection that its calls have not taken may be short of 256 each. A small frame may keep 16 KiB of
+/// memory, in which it came.
+const SMALL_FRAMES: usize = 512 << 10;
+
 /// The most bytes of the headers of a call. Refs and labels travel in messages.
 const HEADERS: u32 = 16 << 10;
 
-/// The most calls of one connection that are open or were just refused.
-const STREAMS: u32 = 16_384;
+/// The most calls of one connection beyond those that are served: they wait to be refused. Each costs memory, and time whenever the client
+/// changes its window.
+const REFUSED_CALLS: usize = 256;
+
+/// How many calls a client may cancel before they are looked at. With more it is ended.
+const CANCELLED_CALLS: usize = 256;
 
 /// A server.
 pub struct Server {
@@ -74,7 +79,7 @@ impl Server {
     /// Serve a store on a socket that listens, of which a duplicate is used.
     pub fn start(store: Arc<dyn Store>, listener: &impl AsFd, settings: Settings) -> io::Result<Self> {
         let shared = Arc::new(Shared::new(store, settings));
-        shared.threads.warm()?;
+        shared.threads.start()?;
         let listener = StdListener::from(listener.as_fd().try_clone_to_owned()?);
         listener.set_nonblocking(true)?;
         let (grace, ending) = oneshot::channel();
@@ -151,7 +156,7 @@ fn live(
         ready.send(Ok(())).unwrap_or_default();
         let tasks = TaskTracker::new();
         tasks.spawn(accept(listener, Arc::clone(shared), tasks.clone()));
-        tasks.spawn(tidy(Arc::clone(shared)));
+        tasks.spawn(close_expired(Arc::clone(shared)));
         // An error: the server was dropped.
         let grace = ending.await.unwrap_or_default();
         shared.drain();
@@ -187,17 +192,17 @@ async fn accept(listener: Marked<UnixListener>, shared: Arc<Shared>, tasks: Task
 }
 
 /// Close blobs that were kept open for a next read that did not come.
-async fn tidy(shared: Arc<Shared>) {
+async fn close_expired(shared: Arc<Shared>) {
     loop {
-        tokio::select! {
-            () = shared.opened.notified() => {}
-            () = shared.until(Phase::Draining) => break,
-        }
-        loop {
-            sleep(TIDY).await;
-            if !shared.store.tidy() {
-                break;
+        let closed = async {
+            shared.opened.notified().await;
+            while let Some(wait) = shared.store.close_expired() {
+                sleep(wait).await;
             }
+        };
+        tokio::select! {
+            () = closed => {}
+            () = shared.until(Phase::Draining) => return,
         }
     }
 }
@@ -207,6 +212,7 @@ async fn serve(socket: Socket, shared: &Arc<Shared>) {
     let outgoing = socket.outgoing();
     let mut served = pin!(serve_calls(socket, shared));
     poll_fn(|context| {
+        outgoing.begin_turn();
         let served = served.as_mut().poll(context);
         // A failure is found again by the next read or write.
         drop(outgoing.poll_send(context));
@@ -217,38 +223,63 @@ async fn serve(socket: Socket, shared: &Arc<Shared>) {
 }
 
 async fn serve_calls(socket: Socket, shared: &Arc<Shared>) {
-    let mut builder = ConnectionBuilder::new();
-    builder
-        .initial_window_size(CALL_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buffer_size(SEND_BUFFER)
-        .max_header_list_size(HEADERS)
-        .max_concurrent_streams(STREAMS);
-    let Ok(Ok(mut connection)) = timeout(HANDSHAKE, builder.handshake::<_, Bytes>(socket)).await else { return };
+    // The end waits for no client that has said nothing yet.
+    let mut connection = tokio::select! {
+        connection = begin(socket, shared) => connection,
+        () = shared.until(Phase::Draining) => return,
+    };
     let mut calls = FuturesUnordered::new();
     let mut draining = pin!(shared.until(Phase::Draining));
     let mut ended = pin!(shared.until(Phase::Ended));
-    let (mut is_open, mut is_draining) = (true, false);
-    while is_open || !calls.is_empty() {
+    let mut is_draining = false;
+    while connection.is_some() || !calls.is_empty() {
         tokio::select! {
             biased;
             Some(()) = calls.next() => {}
-            accepted = connection.accept(), if is_open => match accepted {
-                Some(Ok((request, response))) => calls.extend(call_of(request, response, shared)),
-                // Errors of the connection end it. Its calls notice that by themselves.
-                Some(Err(_)) | None => is_open = false,
+            accepted = next_call(&mut connection), if connection.is_some() => match accepted {
+                Some((request, response)) => calls.extend(call_of(request, response, shared)),
+                // Its calls learn it when it is dropped: h2 does not tell them of each error.
+                None => connection = None,
             },
             () = &mut draining, if !is_draining => {
-                connection.graceful_shutdown();
+                if let Some(connection) = &mut connection {
+                    connection.graceful_shutdown();
+                }
                 is_draining = true;
             }
-            () = &mut ended, if is_open => {
+            () = &mut ended, if connection.is_some() => {
                 // The calls are cancelled at the same moment.
                 while calls.next().await.is_some() {}
-                return end(connection).await;
+                if let Some(connection) = connection {
+                    end(connection).await;
+                }
+                return;
             }
         }
     }
+}
+
+/// Begin a connection; None if the client does not do its part.
+async fn begin(socket: Socket, shared: &Shared) -> Option<Connection<Socket, Bytes>> {
+    let calls = shared.settings.calls.saturating_mul(2).saturating_add(REFUSED_CALLS);
+    let begun = ConnectionBuilder::new()
+        .initial_window_size(CALL_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .data_frame_budget(SMALL_FRAMES)
+        .max_header_list_size(HEADERS)
+        .max_concurrent_streams(u32::try_from(calls).unwrap_or(u32::MAX))
+        .max_concurrent_reset_streams(calls)
+        .max_pending_accept_reset_streams(CANCELLED_CALLS)
+        .handshake(socket);
+    timeout(HANDSHAKE, begun).await.ok()?.ok()
+}
+
+/// The next call of a connection; None once it has ended, also by an error.
+async fn next_call(
+    connection: &mut Option<Connection<Socket, Bytes>>,
+) -> Option<(Request<RecvStream>, SendResponse<Bytes>)> {
+    connection.as_mut()?.accept().await?.ok()
 }
 
 /// End a connection whose calls were cancelled: each has said so, which is still to be sent.

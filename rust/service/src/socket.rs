@@ -4,10 +4,13 @@
 //! * A small part of what comes in is changed, see `authority.rs`.
 //! * What goes out is gathered, and sent when the task of the connection has nothing more to do. h2 sends each frame of 16 KiB by itself,
 //!   and each wakes the client.
+//! * A connection receives so many bytes in a turn, and then the others have theirs. h2 would go on for as long as there is something:
+//!   small frames cost their sender nothing.
 
 use std::io;
 use std::os::fd::AsRawFd;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -15,14 +18,18 @@ use bytes::{Buf as _, BytesMut};
 use steelyard_core::sys::{mark, unmark};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
+use tokio::task::yield_now;
 
 use crate::authority::Authority;
 
-/// Bytes that are gathered before they are sent in any case.
+/// The most bytes that are gathered: they are sent before more are.
 const GATHERED: usize = 128 << 10;
 
 /// Bytes that are received at a time. h2 asks for 8 KiB.
 const RECEIVED: usize = 64 << 10;
+
+/// Bytes after which other connections have their turn.
+const TURN: usize = 64 << 10;
 
 /// A socket that every child of a fork closes.
 pub(crate) struct Marked<T: AsRawFd>(T);
@@ -58,6 +65,8 @@ pub(crate) struct Socket {
 pub(crate) struct Outgoing {
     socket: Marked<UnixStream>,
     gathered: Mutex<BytesMut>,
+    /// Bytes that were received in this turn.
+    turn: AtomicUsize,
 }
 
 impl Socket {
@@ -68,7 +77,7 @@ impl Socket {
 
     /// The socket to a server.
     pub(crate) fn plain(socket: UnixStream) -> Self {
-        let shared = Outgoing { socket: Marked::new(socket), gathered: Mutex::default() };
+        let shared = Outgoing { socket: Marked::new(socket), gathered: Mutex::default(), turn: AtomicUsize::new(0) };
         Self { shared: Arc::new(shared), authority: None, incoming: BytesMut::new() }
     }
 
@@ -79,6 +88,11 @@ impl Socket {
 }
 
 impl Outgoing {
+    /// The connection has its turn.
+    pub(crate) fn begin_turn(&self) {
+        self.turn.store(0, Ordering::Relaxed);
+    }
+
     /// Send what was gathered.
     pub(crate) fn poll_send(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_down_to(context, 0)
@@ -109,11 +123,16 @@ impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         while this.incoming.is_empty() {
+            if this.shared.turn.load(Ordering::Relaxed) >= TURN {
+                // It wakes this task when the others have had theirs, and new bytes were looked for.
+                return pin!(yield_now()).poll(context).map(|()| Ok(()));
+            }
             std::task::ready!(this.shared.socket.get().poll_read_ready(context))?;
             this.incoming.reserve(RECEIVED);
             match this.shared.socket.get().try_read_buf(&mut this.incoming) {
                 Ok(0) => return Poll::Ready(Ok(())),
-                Ok(_) => {
+                Ok(received) => {
+                    this.shared.turn.fetch_add(received, Ordering::Relaxed);
                     if let Some(authority) = &mut this.authority {
                         authority.pass(&mut this.incoming);
                     }
@@ -142,10 +161,13 @@ impl AsyncWrite for Socket {
             std::task::ready!(self.shared.poll_down_to(context, GATHERED / 2))?;
         }
         let mut gathered = self.shared.gathered();
+        let before = gathered.len();
         for part in data {
-            gathered.extend_from_slice(part);
+            // A frame may be as large as the client likes.
+            let taken = part.len().min(GATHERED - gathered.len());
+            gathered.extend_from_slice(&part[..taken]);
         }
-        Poll::Ready(Ok(data.iter().map(|part| part.len()).sum()))
+        Poll::Ready(Ok(gathered.len() - before))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -68,8 +68,8 @@ impl Threads {
         Self(Pool::new(Calls, most, IDLE))
     }
 
-    /// Start a thread, so that calls find one later: they wait for it where the system refuses more.
-    pub(crate) fn warm(&self) -> io::Result<()> {
+    /// Start the first thread. An error: the system refuses even that one. Where it refuses more of them later, calls wait for this one.
+    pub(crate) fn start(&self) -> io::Result<()> {
         let (send, receive) = std::sync::mpsc::channel();
         self.0.submit(Box::new(move |started| send.send(started).unwrap_or_default()));
         match receive.recv() {
@@ -95,9 +95,9 @@ impl Threads {
         receive.await.unwrap_or_else(|_| Err(failed()))
     }
 
-    /// Run a call whose result nothing waits for.
-    pub(crate) fn run_detached(&self, call: impl FnOnce() + Send + 'static) {
-        // Where no thread can be started the caller's does it: what is to be freed must be freed.
+    /// Have something done in any case, also if nothing waits for it any more: it frees what a call has held.
+    pub(crate) fn run_always(&self, call: impl FnOnce() + Send + 'static) {
+        // Where no thread can be started, the caller's does it.
         self.0.submit(Box::new(move |_| call()));
     }
 

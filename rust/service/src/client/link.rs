@@ -104,6 +104,7 @@ async fn drive(connection: Connection<Socket, Bytes>, outgoing: std::sync::Arc<O
     let mut connection = pin!(connection);
     drop(
         poll_fn(|context| {
+            outgoing.begin_turn();
             let driven = connection.as_mut().poll(context);
             // A failure is found again by the next read or write.
             drop(outgoing.poll_send(context));

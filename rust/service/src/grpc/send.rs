@@ -25,6 +25,9 @@ pub(crate) const DETAILS: &str = "steelyard-error-bin";
 /// Messages up to this size wait in memory for a slow reader, not in their call.
 pub(crate) const SMALL: usize = 16 << 10;
 
+/// The most bytes of them that a call leaves behind before it waits until its client takes more.
+const LEFT_BEHIND: usize = 64 << 10;
+
 /// Why a response cannot be sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Unsent {
@@ -40,11 +43,13 @@ pub(crate) struct Sender {
     /// From the first response on.
     stream: Option<SendStream<Bytes>>,
     idle: Duration,
+    /// Bytes that were sent without a look at whether the client takes them.
+    left_behind: usize,
 }
 
 impl Sender {
     pub(crate) fn new(response: SendResponse<Bytes>, idle: Duration) -> Self {
-        Self { response, stream: None, idle }
+        Self { response, stream: None, idle, left_behind: 0 }
     }
 
     /// Send the headers, if they have not been sent.
@@ -73,7 +78,16 @@ impl Sender {
             let room = self.room(bytes.len()).await?;
             self.bytes(bytes.split_to(room))?;
         }
-        if bytes.is_empty() { Ok(()) } else { self.bytes(bytes) }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.left_behind += bytes.len();
+        if self.left_behind > LEFT_BEHIND {
+            // There is room only when the client takes all that was sent before.
+            self.room(1).await?;
+            self.left_behind = bytes.len();
+        }
+        self.bytes(bytes)
     }
 
     /// Wait until the client takes bytes, at most `most` of them, and return how many.

@@ -229,7 +229,7 @@ impl Stream {
         let (notify, notified) = oneshot::channel();
         if !ingest.when_room(size, Box::new(move || notify.send(()).unwrap_or_default())) {
             let ingest = Arc::clone(ingest);
-            self.shared.threads.run_detached(move || ingest.flush());
+            self.shared.threads.run_always(move || ingest.flush());
         }
         // Without a notification the sender is dropped.
         drop(notified.await);
@@ -284,7 +284,7 @@ impl Stream {
                 end();
                 done.send(()).unwrap_or_default();
             };
-            self.shared.threads.run_detached(end);
+            self.shared.threads.run_always(end);
             drop(is_done.await);
         }
     }
@@ -305,7 +305,7 @@ impl Drop for Stream {
     fn drop(&mut self) {
         // CANCEL: the call was dropped. The bytes are kept, and the ref becomes free as soon as a thread comes to it.
         if let Some(end) = self.end() {
-            self.shared.threads.run_detached(end);
+            self.shared.threads.run_always(end);
         }
     }
 }

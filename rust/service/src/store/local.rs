@@ -186,8 +186,8 @@ impl Store for LocalStore {
         Some(blob)
     }
 
-    fn tidy(&self) -> bool {
-        self.recent.tidy()
+    fn close_expired(&self) -> Option<Duration> {
+        self.recent.close_expired()
     }
 
     fn end(&self) {

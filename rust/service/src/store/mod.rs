@@ -78,9 +78,10 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
-    /// Close what is kept open for the next call and no longer counts; return whether anything is left.
-    fn tidy(&self) -> bool {
-        false
+    /// Close the blobs that were kept open for a next call which did not come in time. Returns when to do so again; None: none is
+    /// left.
+    fn close_expired(&self) -> Option<Duration> {
+        None
     }
 
     /// Close all that is kept open: there are no more calls.

@@ -70,11 +70,12 @@ impl Recent {
         }
     }
 
-    /// Close what no longer counts; return whether anything is left.
-    pub(super) fn tidy(&self) -> bool {
+    /// Close what no longer counts. Returns when to do so again; None: nothing is left.
+    pub(super) fn close_expired(&self) -> Option<Duration> {
         let mut entries = self.entries();
         entries.retain(|_, entry| entry.since.elapsed() <= LIFE);
-        !entries.is_empty()
+        // By then all of these have expired. One that comes meanwhile is open for twice as long at most.
+        if entries.is_empty() { None } else { Some(LIFE) }
     }
 
     /// Close all.
