@@ -23,8 +23,8 @@ import pytest
 from grpc import StatusCode
 
 from steelyard import LocalStore
-from steelyard.containerd._proto import content_pb2 as pb
 from steelyard.containerd.service import Server
+from steelyard_bench._proto import content_pb2 as pb
 
 from .frames import (
     ACK,

@@ -14,8 +14,8 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from steelyard import LocalStore
-from steelyard.containerd._proto import content_pb2 as pb
 from steelyard.containerd.service import Server
+from steelyard_bench._proto import content_pb2 as pb
 
 from .frames import (
     ACK,
