@@ -105,7 +105,8 @@ async def test_a_stat_needs_nothing_of_the_disk(local_store: LocalStore, service
     def client() -> None:
         with wire(service.address) as connected:
             talk = connected.talk()
-            before = talk.ask(pb.WRITE, ref="a", data=b"data" * 100_000)
+            # So little that it is written before the answer: a later write would find that its ingest is gone.
+            before = talk.ask(pb.WRITE, ref="a", data=b"data" * 10_000)
             for path in sorted((local_store.path / "ingest").rglob("*"), reverse=True):
                 if path.is_dir():
                     path.rmdir()
