@@ -227,7 +227,10 @@ class Peer:
             return f"GOAWAY {Code(self.goaway).name}"
         if not is_open:
             return "closed"
-        return " ".join(f"RST_STREAM {Code(code).name}" for code in self.resets) or "open"
+        errors = set(self.resets) - {
+            Code.NO_ERROR
+        }  # with that one a server ends a call whose client has not ended its part
+        return " ".join(f"RST_STREAM {Code(code).name}" for code in errors) or "open"
 
     def _wait(self, *, writes: bool, reads: bool, seconds: float) -> bool:
         """Read what there is, and wait until there is room, if that is asked for; False: nothing has happened."""

@@ -50,8 +50,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const CALL_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
-/// Bytes that wait for the socket, for each call.
-const SEND_BUFFER: usize = 256 << 10;
+/// Bytes that wait for the socket, for each call. With as many readers as may be, this is most of the memory.
+const SEND_BUFFER: usize = 96 << 10;
 
 /// How many bytes the DATA frames of a connection that its calls have not taken may be short of 256 each. A small frame may keep 16 KiB of
 /// memory, in which it came.

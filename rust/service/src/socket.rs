@@ -7,14 +7,15 @@
 //! * A connection receives so many bytes in a turn, and then the others have theirs. h2 would go on for as long as there is something:
 //!   small frames cost their sender nothing.
 
-use std::io;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 use steelyard_core::sys::{mark, unmark};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
@@ -23,7 +24,7 @@ use tokio::task::yield_now;
 use crate::authority::Authority;
 
 /// The most bytes that are gathered: they are sent before more are.
-const GATHERED: usize = 128 << 10;
+const GATHERED: usize = 64 << 10;
 
 /// Bytes that are received at a time. h2 asks for 8 KiB.
 const RECEIVED: usize = 64 << 10;
@@ -64,7 +65,8 @@ pub(crate) struct Socket {
 /// The socket, and what is to be sent.
 pub(crate) struct Outgoing {
     socket: Marked<UnixStream>,
-    gathered: Mutex<BytesMut>,
+    /// A ring: however slowly the client reads, it grows no further.
+    gathered: Mutex<VecDeque<u8>>,
     /// Bytes that were received in this turn.
     turn: AtomicUsize,
 }
@@ -102,9 +104,10 @@ impl Outgoing {
     fn poll_down_to(&self, context: &mut Context<'_>, most: usize) -> Poll<io::Result<()>> {
         let mut gathered = self.gathered();
         while gathered.len() > most {
-            match self.socket.get().try_write(&gathered) {
+            let (first, second) = gathered.as_slices();
+            match self.socket.get().try_write_vectored(&[IoSlice::new(first), IoSlice::new(second)]) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(sent) => gathered.advance(sent),
+                Ok(sent) => drop(gathered.drain(..sent)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     std::task::ready!(self.socket.get().poll_write_ready(context))?;
                 }
@@ -114,7 +117,7 @@ impl Outgoing {
         Poll::Ready(Ok(()))
     }
 
-    fn gathered(&self) -> MutexGuard<'_, BytesMut> {
+    fn gathered(&self) -> MutexGuard<'_, VecDeque<u8>> {
         self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -137,7 +140,8 @@ impl AsyncRead for Socket {
                         authority.pass(&mut this.incoming);
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // There may be very many connections that rest.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => this.incoming = BytesMut::new(),
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
@@ -149,23 +153,24 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(context, &[io::IoSlice::new(data)])
+        self.poll_write_vectored(context, &[IoSlice::new(data)])
     }
 
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        data: &[io::IoSlice<'_>],
+        data: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         if self.shared.gathered().len() >= GATHERED {
             std::task::ready!(self.shared.poll_down_to(context, GATHERED / 2))?;
         }
         let mut gathered = self.shared.gathered();
         let before = gathered.len();
+        gathered.reserve_exact(GATHERED - before);
         for part in data {
             // A frame may be as large as the client likes.
             let taken = part.len().min(GATHERED - gathered.len());
-            gathered.extend_from_slice(&part[..taken]);
+            gathered.extend(&part[..taken]);
         }
         Poll::Ready(Ok(gathered.len() - before))
     }

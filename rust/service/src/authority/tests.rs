@@ -1,4 +1,4 @@
-//! What passes is what the client has sent, but for its authority, wherever the bytes are cut.
+//! The bytes pass as the client has sent them, but for its authority, wherever they are cut.
 
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -23,7 +23,7 @@ const PAGE: usize = 100;
 const PAGE_BYTES: usize = 1 << 20;
 
 /// The most bytes of a blob that are read at a time. They are in memory until the client takes them.
-const PIECE: usize = 256 << 10;
+const PIECE: usize = 96 << 10;
 
 /// A message up to this size is read before there is room for it.
 const SMALL: usize = 32 << 10;

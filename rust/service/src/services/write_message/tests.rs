@@ -18,7 +18,7 @@ use crate::proto::content::WriteContentRequest;
 /// The most bytes of a message.
 const MOST: usize = 1 << 20;
 
-/// What a client has sent, in pieces.
+/// The bytes that a client has sent, in pieces.
 struct Sent(VecDeque<Bytes>);
 
 impl Pieces for Sent {
@@ -75,7 +75,7 @@ async fn whole(source: &mut Receiver<Sent>) -> Result<Option<WriteContentRequest
     Ok(Some(request))
 }
 
-/// What the parser makes of a message in pieces: nothing else comes after it.
+/// The parser's result for a message in pieces: nothing else comes after it.
 fn parsed(message: &[u8], sizes: &[usize]) -> Result<WriteContentRequest, End> {
     let mut source = cut(prefixed(message), sizes);
     let parsed = whole(&mut source).now_or_never().expect("all bytes are there")?;
