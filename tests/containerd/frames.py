@@ -220,16 +220,15 @@ class Peer:
         self.send([frame(Kind.PING, b"\0" * 8)])
         return self.read(lambda: self.frames[Kind.PING] > before or self.has_ended, seconds) and not self.has_ended
 
-    def outcome(self, seconds: float = 10) -> str:
+    def outcome(self, seconds: float = 60) -> str:
         """Return how the server has taken what was sent: the code of the end, or of a reset, or ``open``."""
         is_open = self.answers(seconds)
         if self.goaway is not None:
             return f"GOAWAY {Code(self.goaway).name}"
         if not is_open:
             return "closed"
-        errors = set(self.resets) - {
-            Code.NO_ERROR
-        }  # with that one a server ends a call whose client has not ended its part
+        # With NO_ERROR a server ends a call whose client has not ended its part.
+        errors = set(self.resets) - {Code.NO_ERROR}
         return " ".join(f"RST_STREAM {Code(code).name}" for code in errors) or "open"
 
     def _wait(self, *, writes: bool, reads: bool, seconds: float) -> bool:

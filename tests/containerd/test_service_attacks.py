@@ -73,6 +73,7 @@ class Flood:
         before: what is sent once before.
         answers: how many answers to that are waited for.
         reads: whether the client reads what the server sends.
+        busy: how a busy server may take it, if otherwise.
         takes_all: whether it may take up all calls that the service admits, for as long as it lasts.
     """
 
@@ -81,7 +82,12 @@ class Flood:
     before: bytes = b""
     answers: int = 0
     reads: bool = True
+    busy: str | None = None
     takes_all: bool = False
+
+    def is_right(self, outcome: str) -> bool:
+        """Return whether a server may take it so."""
+        return outcome in {self.outcome, self.busy or self.outcome}
 
 
 def info(stream: int) -> bytes:
@@ -138,7 +144,7 @@ FLOODS = {
     "answers to pings": Flood(same(frame(Kind.PING, b"\1" * 8, flags=ACK))),
     "resets of calls at once": Flood(streams(lambda stream: opened(stream) + reset(stream)), CALM),
     "resets of whole calls at once": Flood(streams(lambda stream: info(stream) + reset(stream)), CALM),
-    "resets of calls under way": Flood(cancelled, takes_all=True),
+    "resets of calls under way": Flood(cancelled, busy=CALM, takes_all=True),
     "calls whose answers are not read": Flood(streams(info), CALM, reads=False, takes_all=True),
     "calls that send nothing": Flood(streams(opened), CALM, takes_all=True),
     "calls without headers": Flood(streams(lambda stream: headers(b"", stream)), CALM),
@@ -258,7 +264,7 @@ def test_a_flood_is_ended_or_bounded(process: Serving, name: str) -> None:
     with nothing_left(process), others_served(process.address, may_refuse=flood.takes_all):
         outcome = run(process, flood, 0.25)
 
-    assert flood.outcome == outcome
+    assert flood.is_right(outcome), outcome
 
 
 @pytest.mark.slow
@@ -272,7 +278,7 @@ def test_floods_of_many_clients_at_once_are_ended_or_bounded(process: Serving, n
     ):
         outcomes = list(threads.map(lambda _: run(process, flood, 2), range(clients)))
 
-    assert {flood.outcome} == set(outcomes)
+    assert all(map(flood.is_right, outcomes)), outcomes
 
 
 ASKING = {
@@ -356,7 +362,8 @@ def test_a_store_in_an_event_loop_is_as_safe(served: Server, content: Wire, name
         peer.send([FLOODS[name].before])
         peer.send(FLOODS[name].chunks(), seconds=0.1)
 
-        assert FLOODS[name].outcome == peer.outcome()
+        outcome = peer.outcome()
+        assert FLOODS[name].is_right(outcome), outcome
 
 
 @pytest.mark.anyio
