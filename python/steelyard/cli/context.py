@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 import msgspec
@@ -196,13 +197,15 @@ class Context:
         return " ".join(["steelyard", *map(quoted, self.words)])
 
     @asynccontextmanager
-    async def open_store(self, *, create: bool = False, change: bool = False) -> AsyncIterator[Store]:
+    async def open_store(
+        self, *, create: bool = False, change: bool = False, write_buffer_bytes: int | None = None
+    ) -> AsyncIterator[Store]:
         """Open the store, on this machine's disk or behind a server; see `open_local`."""
         if is_address(self.settings.store.value):
             async with open_remote(self.settings.store.value, read_only=not (create or change)) as remote:
                 yield remote
             return
-        async with self.open_local(create=create, change=change) as store:
+        async with self.open_local(create=create, change=change, write_buffer_bytes=write_buffer_bytes) as store:
             yield store
 
     @asynccontextmanager
@@ -251,7 +254,9 @@ class Context:
             yield ListingHere(opened, before_page=self.out.flush)
 
     @asynccontextmanager
-    async def open_local(self, *, create: bool = False, change: bool = False) -> AsyncIterator[LocalStore]:
+    async def open_local(
+        self, *, create: bool = False, change: bool = False, write_buffer_bytes: int | None = None
+    ) -> AsyncIterator[LocalStore]:
         """Open the store on this machine's disk.
 
         Looking never changes a directory into a store: without `create` a root that is not there is an error, and
@@ -260,6 +265,7 @@ class Context:
         Args:
             create: make the root if it is not there.
             change: the command changes something.
+            write_buffer_bytes: as in `LocalStore`, or None for its default.
 
         Raises:
             NoStore: there is no store.
@@ -270,8 +276,10 @@ class Context:
         from steelyard.local import LocalStore  # noqa: PLC0415 - the extension, which help does not need
 
         read_only = await self._check_local(create=create, change=change)
-        durability = self.settings.durability_name
-        async with LocalStore(self.settings.store_path, read_only=read_only, durability=durability) as store:
+        made = partial(LocalStore, self.settings.store_path, read_only=read_only)
+        if write_buffer_bytes is not None:
+            made = partial(made, write_buffer_bytes=write_buffer_bytes)
+        async with made(durability=self.settings.durability_name) as store:
             for note in store.notes():
                 self.note(note)
             yield store
