@@ -27,15 +27,17 @@ def _stop_ours(system: Proxied) -> None:
 
 def _kill_ours(system: Proxied) -> None:
     # A checkpoint is made beside the writing: on a busy machine it comes after the bytes have arrived.
-    eventually(lambda: _has_checkpoint(system.service.store))
+    eventually(lambda: _checkpoint(system.service.store) >= CHECKPOINT)
     system.service.kill()
     system.service.start()
 
 
-def _has_checkpoint(store: Path) -> bool:
-    """Whether the state file of an ingest holds the offset of the first checkpoint; see docs/format.md."""
-    offset = CHECKPOINT.to_bytes(8, "little")
-    return any(offset in path.read_bytes() for path in store.glob("ingest/*/state"))
+def _checkpoint(store: Path) -> int:
+    """Return the last offset that the state file of an ingest holds; see docs/format.md."""
+    states = [path.read_bytes() for path in store.glob("ingest/*/state")]
+    # A slot begins with a mark of eight bytes and its number.
+    slots = [slot for state in states for slot in state.split(b"slot")[1:]]
+    return max((int.from_bytes(slot[12:20], "little") for slot in slots), default=0)
 
 
 def _stop_theirs(system: Proxied) -> None:
@@ -66,17 +68,17 @@ def test_an_ingest_goes_on_after_a_restart(
     with open_ingest(ctr, "broken", data[:sent]) as ingest:
         restart(system)
         ingest.communicate(timeout=60)
-    found = offset_of(ctr, "broken")
+    found = offset_of(ctr, "broken") or 0
     rest = tmp_path / "rest"
     with rest.open("wb") as file:
-        file.seek(kept)
-        file.write(data[kept:])
+        file.seek(found)
+        file.write(data[found:])
     with rest.open("rb") as file:
         line = ctr.line("content", "ingest", "--expected-digest", digest, "broken")
         again = subprocess.run(line, stdin=file, capture_output=True)
 
     assert 0 != ingest.returncode
-    assert kept == found
+    assert kept <= found <= sent
     assert 0 == again.returncode, again.stderr
     assert data == (system.service.store / "blobs" / digest.replace(":", "/")).read_bytes()
     assert digest.encode() in ctr("content", "ls")
