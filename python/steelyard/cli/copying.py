@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
-from datetime import timedelta
 from typing import Annotated
 
 from steelyard._runtime.concurrent import map_concurrently
@@ -14,6 +13,7 @@ from steelyard.cli.explain import UsageError
 from steelyard.cli.meter import Meter
 from steelyard.cli.names import amount, counted, labels_of, resolve
 from steelyard.cli.parameters import Parameter
+from steelyard.cli.protecting import kept_for_a_day
 from steelyard.cli.records import CopiedRecord
 from steelyard.content import Store
 from steelyard.digest import Digest
@@ -22,7 +22,6 @@ from steelyard.model import Labels
 from steelyard.transfer import copy
 
 _AT_ONCE = 4
-_KEPT = timedelta(days=1)
 
 
 async def cp(
@@ -122,14 +121,10 @@ async def _resolved(context: Context, store: Store, digests: Sequence[str]) -> A
 
 
 async def _leased(context: Context, stack: AsyncExitStack, target: Store) -> Store:
-    """Protect the copied blobs while the command runs; in a server that collects garbage by itself for a day, because no name refers to them."""
+    """Protect the copied blobs while the command runs; in a store that collects garbage by itself for a day, because no name refers to them."""
+    if target.leases.collects:
+        return await kept_for_a_day(context, target, "copied")
     try:
-        if not target.leases.collects:
-            return await stack.enter_async_context(target.lease())
-        lease = await target.leases.create(expires=_KEPT)
+        return await stack.enter_async_context(target.lease())
     except (Unsupported, DataCorrupt):
         return target  # without leases, or with damaged metadata, nothing is collected
-    context.conclude(
-        "the target collects garbage: it keeps copied blobs for a day, and longer if an image or a label references them"
-    )
-    return target.with_lease(lease.id)

@@ -16,6 +16,7 @@ from steelyard.cli.meter import Meter
 from steelyard.cli.names import amount, counted, labels_of
 from steelyard.cli.parameters import Parameter
 from steelyard.cli.printing import path_shown, quoted, shown
+from steelyard.cli.protecting import kept_for_a_day
 from steelyard.cli.records import Record
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument
@@ -82,7 +83,7 @@ async def fetch(
     context.on_interrupt(f"resume with: {'the same command' if secret else context.same_command}")
     async with context.open_store(create=True) as store:
         results = fetch_many(
-            store,
+            await kept_for_a_day(context, store, "stored"),
             items,
             per_host=max(_PER_HOST, ranges),
             ranges=ranges,

@@ -13,6 +13,7 @@ from steelyard.cli.meter import Meter
 from steelyard.cli.names import amount, counted, labels_of
 from steelyard.cli.parameters import Parameter
 from steelyard.cli.printing import path_shown
+from steelyard.cli.protecting import kept_for_a_day
 from steelyard.cli.put_command import PutCommand, Request
 from steelyard.cli.sources import given
 from steelyard.digest import Algorithm
@@ -91,7 +92,7 @@ async def put(
     # The protocol of a server has no such check.
     opened = context.open_local(create=True) if verify else context.open_store(create=True)
     async with opened as store:
-        command = PutCommand(context, store, request)
+        command = PutCommand(context, await kept_for_a_day(context, store, "stored"), request)
         await command.run(sources)
     _sum_up(context, command)
 
