@@ -40,8 +40,8 @@ __all__ = (
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
 CHUNK = 64 << 10
-STUCK_SECONDS = 0.3
-"""A server that takes nothing for so long has stopped to read."""
+GONE_SECONDS = 0.3
+"""How long to read the last words of a server that takes no more."""
 
 
 class Kind(IntEnum):
@@ -164,7 +164,7 @@ class Peer:
         self.goaway: int | None = None
         self.is_closed = False
         self.received = self.data = self.ended = 0
-        self._rest = b""
+        self._rest = self._unsent = b""
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(str(path))
         self._socket.setblocking(False)
@@ -185,24 +185,27 @@ class Peer:
         """Whether the server has ended the connection."""
         return self.is_closed or self.goaway is not None
 
-    def send(self, chunks: Iterable[bytes], *, reads: bool = True, seconds: float = 60) -> int:
+    def send(self, chunks: Iterable[bytes], *, reads: bool = True, seconds: float = 60, patience: float = 60) -> int:
         """Send all chunks, or for so long, or until the server ends the connection or takes no more; return how many bytes.
+
+        A chunk that was cut short is ended by the next call, so that no frame is cut.
 
         Args:
             chunks: bytes, whole frames or not.
             reads: whether to read what the server sends meanwhile.
             seconds: the longest time.
+            patience: how long the server may take nothing.
         """
         sent = 0
         over = time.monotonic() + seconds
         for chunk in chunks:
-            left = memoryview(chunk)
-            while left and not self.has_ended and time.monotonic() < over:
-                if not self._wait(writes=True, reads=reads, seconds=STUCK_SECONDS):
+            self._unsent += chunk
+            while self._unsent and not self.has_ended and time.monotonic() < over:
+                if not self._wait(writes=True, reads=reads, seconds=patience):
                     return sent
-                done = self._write(left)
+                done = self._write(self._unsent)
                 sent += done
-                left = left[done:]
+                self._unsent = self._unsent[done:]
             if self.has_ended or time.monotonic() >= over:
                 break
         return sent
@@ -247,14 +250,14 @@ class Peer:
             if self.is_closed or not writes or happened & (select.POLLOUT | select.POLLERR):
                 return True
 
-    def _write(self, data: memoryview) -> int:
+    def _write(self, data: bytes) -> int:
         try:
             return self._socket.send(data)
         except BlockingIOError:
             return 0
         except (BrokenPipeError, ConnectionResetError):
             # What it has said before may still be there.
-            self.read(lambda: False, STUCK_SECONDS)
+            self.read(lambda: False, GONE_SECONDS)
             self.is_closed = True
             return 0
 

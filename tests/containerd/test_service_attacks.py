@@ -53,6 +53,8 @@ WRONG = "GOAWAY PROTOCOL_ERROR"
 SMALL, LARGE = b"small", random.Random(0).randbytes(15 * MIB)
 ANSWER_SECONDS = 20
 """A client that is answered later was held up. Here it takes less than one."""
+PATIENCE = 0.3
+"""A server that takes nothing for so long has stopped to read."""
 BEGIN_SECONDS = 10
 """A connection that has not begun by then is closed."""
 MOST_MEMORY = 64 * MIB
@@ -70,24 +72,20 @@ class Flood:
     Attributes:
         chunks: what is sent for as long as it lasts.
         outcome: how the server takes it.
+        or_outcome: how it may take it as well, where that depends on time.
         before: what is sent once before.
         answers: how many answers to that are waited for.
         reads: whether the client reads what the server sends.
-        busy: how a busy server may take it, if otherwise.
         takes_all: whether it may take up all calls that the service admits, for as long as it lasts.
     """
 
     chunks: Callable[[], Iterator[bytes]]
     outcome: str = "open"
+    or_outcome: str = ""
     before: bytes = b""
     answers: int = 0
     reads: bool = True
-    busy: str | None = None
     takes_all: bool = False
-
-    def is_right(self, outcome: str) -> bool:
-        """Return whether a server may take it so."""
-        return outcome in {self.outcome, self.busy or self.outcome}
 
 
 def info(stream: int) -> bytes:
@@ -144,7 +142,7 @@ FLOODS = {
     "answers to pings": Flood(same(frame(Kind.PING, b"\1" * 8, flags=ACK))),
     "resets of calls at once": Flood(streams(lambda stream: opened(stream) + reset(stream)), CALM),
     "resets of whole calls at once": Flood(streams(lambda stream: info(stream) + reset(stream)), CALM),
-    "resets of calls under way": Flood(cancelled, busy=CALM, takes_all=True),
+    "resets of calls under way": Flood(cancelled, or_outcome=CALM, takes_all=True),
     "calls whose answers are not read": Flood(streams(info), CALM, reads=False, takes_all=True),
     "calls that send nothing": Flood(streams(opened), CALM, takes_all=True),
     "calls without headers": Flood(streams(lambda stream: headers(b"", stream)), CALM),
@@ -252,7 +250,7 @@ def run(process: Serving, flood: Flood, seconds: float) -> str:
     with Peer(process.path) as peer:
         peer.send([flood.before])
         assert peer.read(lambda: peer.ended >= flood.answers)
-        sent = peer.send(flood.chunks(), reads=flood.reads, seconds=seconds)
+        sent = peer.send(flood.chunks(), reads=flood.reads, seconds=seconds, patience=PATIENCE)
         outcome = peer.outcome()
         print(f"{sent} bytes sent, {peer.received} received: {outcome}")
     return outcome
@@ -264,7 +262,7 @@ def test_a_flood_is_ended_or_bounded(process: Serving, name: str) -> None:
     with nothing_left(process), others_served(process.address, may_refuse=flood.takes_all):
         outcome = run(process, flood, 0.25)
 
-    assert flood.is_right(outcome), outcome
+    assert outcome in {flood.outcome, flood.or_outcome}
 
 
 @pytest.mark.slow
@@ -278,7 +276,7 @@ def test_floods_of_many_clients_at_once_are_ended_or_bounded(process: Serving, n
     ):
         outcomes = list(threads.map(lambda _: run(process, flood, 2), range(clients)))
 
-    assert all(map(flood.is_right, outcomes)), outcomes
+    assert set(outcomes) <= {flood.outcome, flood.or_outcome}
 
 
 ASKING = {
@@ -360,10 +358,9 @@ def test_a_store_in_an_event_loop_is_as_safe(served: Server, content: Wire, name
     # Such a store is slow: the calls that were cancelled count until it has done its part.
     with others_served(served.address, may_refuse=FLOODS[name].takes_all), Peer(served.path) as peer:
         peer.send([FLOODS[name].before])
-        peer.send(FLOODS[name].chunks(), seconds=0.1)
+        peer.send(FLOODS[name].chunks(), seconds=0.1, patience=PATIENCE)
 
-        outcome = peer.outcome()
-        assert FLOODS[name].is_right(outcome), outcome
+        assert peer.outcome() in {FLOODS[name].outcome, FLOODS[name].or_outcome}
 
 
 @pytest.mark.anyio

@@ -12,6 +12,7 @@ const PREFACE: usize = 24;
 const HEAD: usize = 9;
 
 const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
 const CONTINUATION: u8 = 9;
 const PADDED: u8 = 0x08;
 const PRIORITY: u8 = 0x20;
@@ -84,8 +85,9 @@ impl Authority {
         Self { frame: Frame::Preface(PREFACE), field: Field::Start }
     }
 
-    /// Look at what has come, and change what has to be.
-    pub(crate) fn pass(&mut self, mut bytes: &mut [u8]) {
+    /// Look at what has come, and change what has to be. Returns how many frames of SETTINGS have begun.
+    pub(crate) fn pass(&mut self, mut bytes: &mut [u8]) -> usize {
+        let mut settings = 0;
         while !bytes.is_empty() {
             let taken = match &mut self.frame {
                 Frame::Preface(left) => {
@@ -101,6 +103,7 @@ impl Authority {
                     head[*known..*known + taken].copy_from_slice(&bytes[..taken]);
                     *known += taken;
                     if *known == HEAD {
+                        settings += usize::from(head[3] == SETTINGS);
                         self.frame = payload(head);
                     }
                     taken
@@ -112,6 +115,7 @@ impl Authority {
                 self.frame = Frame::Head(0, [0; HEAD]);
             }
         }
+        settings
     }
 
     /// Go on in the payload of a frame; return how many bytes were looked at.

@@ -32,6 +32,9 @@ const RECEIVED: usize = 64 << 10;
 /// Bytes after which other connections have their turn.
 const TURN: usize = 64 << 10;
 
+/// As many of them a frame of SETTINGS counts: it may change the window of each call.
+const SETTINGS: usize = 4 << 10;
+
 /// A socket that every child of a fork closes.
 pub(crate) struct Marked<T: AsRawFd>(T);
 
@@ -67,7 +70,7 @@ pub(crate) struct Outgoing {
     socket: Marked<UnixStream>,
     /// A ring: however slowly the client reads, it grows no further.
     gathered: Mutex<VecDeque<u8>>,
-    /// Bytes that were received in this turn.
+    /// Bytes that were passed to h2 in this turn.
     turn: AtomicUsize,
 }
 
@@ -125,28 +128,26 @@ impl Outgoing {
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.shared.turn.load(Ordering::Relaxed) >= TURN {
+            // It wakes this task when the others have had theirs, and new bytes were looked for.
+            return pin!(yield_now()).poll(context).map(|()| Ok(()));
+        }
         while this.incoming.is_empty() {
-            if this.shared.turn.load(Ordering::Relaxed) >= TURN {
-                // It wakes this task when the others have had theirs, and new bytes were looked for.
-                return pin!(yield_now()).poll(context).map(|()| Ok(()));
-            }
             std::task::ready!(this.shared.socket.get().poll_read_ready(context))?;
             this.incoming.reserve(RECEIVED);
             match this.shared.socket.get().try_read_buf(&mut this.incoming) {
                 Ok(0) => return Poll::Ready(Ok(())),
-                Ok(received) => {
-                    this.shared.turn.fetch_add(received, Ordering::Relaxed);
-                    if let Some(authority) = &mut this.authority {
-                        authority.pass(&mut this.incoming);
-                    }
-                }
+                Ok(_) => {}
                 // There may be very many connections that rest.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => this.incoming = BytesMut::new(),
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
         let taken = this.incoming.len().min(into.remaining());
-        into.put_slice(&this.incoming.split_to(taken));
+        let mut passed = this.incoming.split_to(taken);
+        let settings = this.authority.as_mut().map_or(0, |authority| authority.pass(&mut passed));
+        this.shared.turn.fetch_add(taken + settings * SETTINGS, Ordering::Relaxed);
+        into.put_slice(&passed);
         Poll::Ready(Ok(()))
     }
 }

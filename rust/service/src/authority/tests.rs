@@ -89,6 +89,16 @@ fn a_compressed_authority_is_left_as_it_is() {
     assert_eq!(bytes, passed(&bytes));
 }
 
+#[test]
+fn frames_of_settings_are_counted_however_they_are_cut() {
+    let bytes = connection(&[frame(4, 0, b"123456"), frame(6, 0, b"\x04\x04"), frame(4, 1, b""), frame(4, 0, b"")]);
+    for size in [1, 8, 1_000] {
+        let mut authority = Authority::new();
+        let counted = bytes.clone().chunks_mut(size).map(|part| authority.pass(part)).sum::<usize>();
+        assert_eq!(3, counted);
+    }
+}
+
 /// A header, as a client sends it and as h2 gets it.
 type Sent = (Vec<u8>, Vec<u8>);
 
