@@ -51,7 +51,8 @@ class Server(ProcessBound):
         store: an open store.
         address: the path of the socket, or ``unix:///PATH``. A missing directory is created with mode 0700.
         read_bytes: the most data of one message of a Read.
-        message_bytes: the most bytes of a message, either way; a larger one is refused with RESOURCE_EXHAUSTED.
+        message_bytes: the most bytes of a message, either way; a larger one is refused with RESOURCE_EXHAUSTED. A request, but for the
+            data of a Write, has at most 2 MiB in any case.
         calls: the most concurrent Write calls, and the most other concurrent calls; further calls are refused with UNAVAILABLE,
             after which clients try again. So writers, however many, leave room for other calls.
         idle_seconds: how long a call may wait for the client to send or take a message.
