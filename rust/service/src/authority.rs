@@ -85,9 +85,10 @@ impl Authority {
         Self { frame: Frame::Preface(PREFACE), field: Field::Start }
     }
 
-    /// Look at what has come, and change what has to be. Returns how many frames of SETTINGS have begun.
+    /// Look at what has come, and change what has to be. Returns how many frames have begun; one of SETTINGS, which may
+    /// change the window of each call, counts as sixteen.
     pub(crate) fn pass(&mut self, mut bytes: &mut [u8]) -> usize {
-        let mut settings = 0;
+        let mut frames = 0;
         while !bytes.is_empty() {
             let taken = match &mut self.frame {
                 Frame::Preface(left) => {
@@ -103,7 +104,7 @@ impl Authority {
                     head[*known..*known + taken].copy_from_slice(&bytes[..taken]);
                     *known += taken;
                     if *known == HEAD {
-                        settings += usize::from(head[3] == SETTINGS);
+                        frames += if head[3] == SETTINGS { 16 } else { 1 };
                         self.frame = payload(head);
                     }
                     taken
@@ -115,7 +116,7 @@ impl Authority {
                 self.frame = Frame::Head(0, [0; HEAD]);
             }
         }
-        settings
+        frames
     }
 
     /// Go on in the payload of a frame; return how many bytes were looked at.

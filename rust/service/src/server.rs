@@ -34,7 +34,7 @@ use crate::refusal::Refusal;
 use crate::services::serve as serve_call;
 use crate::settings::Settings;
 use crate::shared::{Phase, Shared};
-use crate::socket::{Marked, Socket};
+use crate::socket::{LARGE, Marked, Socket};
 use crate::store::Store;
 
 /// The most connections at a time. Further ones are closed: their descriptors belong to the whole process.
@@ -50,8 +50,22 @@ const PAUSE: Duration = Duration::from_millis(100);
 const CALL_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
-/// Bytes that wait for the socket, for each call. With as many readers as may be, this is most of the memory.
-const SEND_BUFFER: usize = 96 << 10;
+/// Bytes of a connection that wait for a slow client.
+#[derive(Clone, Copy)]
+struct Buffers {
+    /// Those of each call.
+    call: usize,
+    /// Those that are gathered for the socket.
+    gathered: usize,
+}
+
+/// The buffers of the first connections, and of those beyond. With large ones a client that reads is notified less often; with as many
+/// connections as may be, they are most of the memory.
+const ROOMY: Buffers = Buffers { call: 224 << 10, gathered: LARGE };
+const NARROW: Buffers = Buffers { call: 80 << 10, gathered: LARGE / 2 };
+
+/// How many connections have large buffers.
+const ROOMY_CONNECTIONS: usize = 8;
 
 /// How many bytes the DATA frames of a connection that its calls have not taken may be short of 256 each. A small frame may keep 16 KiB of
 /// memory, in which it came.
@@ -180,8 +194,10 @@ async fn accept(listener: Marked<UnixListener>, shared: Arc<Shared>, tasks: Task
                 // Dropped, and so closed, if there is no place.
                 if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
                     let shared = Arc::clone(&shared);
+                    let is_roomy = CONNECTIONS - places.available_permits() <= ROOMY_CONNECTIONS;
+                    let buffers = if is_roomy { ROOMY } else { NARROW };
                     tasks.spawn(async move {
-                        serve(Socket::new(stream), &shared).await;
+                        serve(Socket::new(stream, buffers.gathered), buffers, &shared).await;
                         drop(place);
                     });
                 }
@@ -208,9 +224,9 @@ async fn close_expired(shared: Arc<Shared>) {
 }
 
 /// Serve the calls of a connection, all in one task: a small call then wakes no other thread, and what it sends goes out together.
-async fn serve(socket: Socket, shared: &Arc<Shared>) {
+async fn serve(socket: Socket, buffers: Buffers, shared: &Arc<Shared>) {
     let outgoing = socket.outgoing();
-    let mut served = pin!(serve_calls(socket, shared));
+    let mut served = pin!(serve_calls(socket, buffers, shared));
     poll_fn(|context| {
         outgoing.begin_turn();
         let served = served.as_mut().poll(context);
@@ -222,10 +238,10 @@ async fn serve(socket: Socket, shared: &Arc<Shared>) {
     drop(timeout(PAUSE, poll_fn(|context| outgoing.poll_send(context))).await);
 }
 
-async fn serve_calls(socket: Socket, shared: &Arc<Shared>) {
+async fn serve_calls(socket: Socket, buffers: Buffers, shared: &Arc<Shared>) {
     // The end waits for no client that has said nothing yet.
     let mut connection = tokio::select! {
-        connection = begin(socket, shared) => connection,
+        connection = begin(socket, buffers, shared) => connection,
         () = shared.until(Phase::Draining) => return,
     };
     let mut calls = FuturesUnordered::new();
@@ -260,12 +276,12 @@ async fn serve_calls(socket: Socket, shared: &Arc<Shared>) {
 }
 
 /// Begin a connection; None if the client does not do its part.
-async fn begin(socket: Socket, shared: &Shared) -> Option<Connection<Socket, Bytes>> {
+async fn begin(socket: Socket, buffers: Buffers, shared: &Shared) -> Option<Connection<Socket, Bytes>> {
     let calls = shared.settings.calls.saturating_mul(2).saturating_add(REFUSED_CALLS);
     let begun = ConnectionBuilder::new()
         .initial_window_size(CALL_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buffer_size(SEND_BUFFER)
+        .max_send_buffer_size(buffers.call)
         .data_frame_budget(SMALL_FRAMES)
         .max_header_list_size(HEADERS)
         .max_concurrent_streams(u32::try_from(calls).unwrap_or(u32::MAX))

@@ -4,7 +4,7 @@
 //! * A small part of what comes in is changed, see `authority.rs`.
 //! * What goes out is gathered, and sent when the task of the connection has nothing more to do. h2 sends each frame of 16 KiB by itself,
 //!   and each wakes the client.
-//! * A connection receives so many bytes in a turn, and then the others have theirs. h2 would go on for as long as there is something:
+//! * A connection of a client receives so many frames in a turn, and then the others have theirs. h2 would go on for as long as there is something:
 //!   small frames cost their sender nothing.
 
 use std::collections::VecDeque;
@@ -23,17 +23,15 @@ use tokio::task::yield_now;
 
 use crate::authority::Authority;
 
-/// The most bytes that are gathered: they are sent before more are.
-const GATHERED: usize = 64 << 10;
+/// The most bytes that are gathered, but for some connections of a server: they are sent before more are.
+pub(crate) const LARGE: usize = 128 << 10;
 
 /// Bytes that are received at a time. h2 asks for 8 KiB.
 const RECEIVED: usize = 64 << 10;
 
-/// Bytes after which other connections have their turn.
-const TURN: usize = 64 << 10;
-
-/// As many of them a frame of SETTINGS counts: it may change the window of each call.
-const SETTINGS: usize = 4 << 10;
+/// Frames after which other connections have their turn, and the bytes that count as one.
+const TURN: usize = 256;
+const FRAME: usize = 2 << 10;
 
 /// A socket that every child of a fork closes.
 pub(crate) struct Marked<T: AsRawFd>(T);
@@ -70,20 +68,27 @@ pub(crate) struct Outgoing {
     socket: Marked<UnixStream>,
     /// A ring: however slowly the client reads, it grows no further.
     gathered: Mutex<VecDeque<u8>>,
-    /// Bytes that were passed to h2 in this turn.
+    /// The most bytes that are gathered.
+    most: usize,
+    /// Frames that were passed to h2 in this turn.
     turn: AtomicUsize,
 }
 
 impl Socket {
-    /// The socket of a client that was accepted.
-    pub(crate) fn new(socket: UnixStream) -> Self {
-        Self { authority: Some(Authority::new()), ..Self::plain(socket) }
+    /// The socket of a client that was accepted, for which so many bytes are gathered.
+    pub(crate) fn new(socket: UnixStream, most: usize) -> Self {
+        Self::of(socket, most, Some(Authority::new()))
     }
 
     /// The socket to a server.
     pub(crate) fn plain(socket: UnixStream) -> Self {
-        let shared = Outgoing { socket: Marked::new(socket), gathered: Mutex::default(), turn: AtomicUsize::new(0) };
-        Self { shared: Arc::new(shared), authority: None, incoming: BytesMut::new() }
+        Self::of(socket, LARGE, None)
+    }
+
+    fn of(socket: UnixStream, most: usize, authority: Option<Authority>) -> Self {
+        let (gathered, turn) = (Mutex::default(), AtomicUsize::new(0));
+        let shared = Outgoing { socket: Marked::new(socket), gathered, most, turn };
+        Self { shared: Arc::new(shared), authority, incoming: BytesMut::new() }
     }
 
     /// The other end of what is gathered.
@@ -138,15 +143,21 @@ impl AsyncRead for Socket {
             match this.shared.socket.get().try_read_buf(&mut this.incoming) {
                 Ok(0) => return Poll::Ready(Ok(())),
                 Ok(_) => {}
-                // There may be very many connections that rest.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => this.incoming = BytesMut::new(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // There may be very many connections that rest. The others are as fast as they can be.
+                    if this.shared.most < LARGE {
+                        this.incoming = BytesMut::new();
+                    }
+                }
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
         let taken = this.incoming.len().min(into.remaining());
         let mut passed = this.incoming.split_to(taken);
-        let settings = this.authority.as_mut().map_or(0, |authority| authority.pass(&mut passed));
-        this.shared.turn.fetch_add(taken + settings * SETTINGS, Ordering::Relaxed);
+        if let Some(authority) = &mut this.authority {
+            let frames = authority.pass(&mut passed) + taken / FRAME;
+            this.shared.turn.fetch_add(frames, Ordering::Relaxed);
+        }
         into.put_slice(&passed);
         Poll::Ready(Ok(()))
     }
@@ -162,15 +173,16 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         data: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.shared.gathered().len() >= GATHERED {
-            std::task::ready!(self.shared.poll_down_to(context, GATHERED / 2))?;
+        let most = self.shared.most;
+        if self.shared.gathered().len() >= most {
+            std::task::ready!(self.shared.poll_down_to(context, most / 2))?;
         }
         let mut gathered = self.shared.gathered();
         let before = gathered.len();
-        gathered.reserve_exact(GATHERED - before);
+        gathered.reserve_exact(most - before);
         for part in data {
             // A frame may be as large as the client likes.
-            let taken = part.len().min(GATHERED - gathered.len());
+            let taken = part.len().min(most - gathered.len());
             gathered.extend(&part[..taken]);
         }
         Poll::Ready(Ok(gathered.len() - before))

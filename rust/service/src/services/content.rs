@@ -23,7 +23,7 @@ const PAGE: usize = 100;
 const PAGE_BYTES: usize = 1 << 20;
 
 /// The most bytes of a blob that are read at a time. They are in memory until the client takes them.
-const PIECE: usize = 96 << 10;
+const PIECE: usize = 256 << 10;
 
 /// A message up to this size is read before there is room for it.
 const SMALL: usize = 32 << 10;
@@ -134,7 +134,8 @@ struct Part {
 async fn send_part(call: &mut Call, blob: &Arc<dyn Blob>, part: Part) -> Result<(), End> {
     let Part { at, offset, length } = part;
     let head = 2 + encoded_len_varint(offset) + encoded_len_varint(length as u64);
-    let mut bytes = BytesMut::with_capacity(5 + head + length.min(PIECE));
+    // A large one has its memory when the client takes it.
+    let mut bytes = BytesMut::with_capacity(5 + head + if length <= SMALL { length } else { 0 });
     put_prefix(&mut bytes, head + length);
     bytes.extend_from_slice(&[0x08]); // field 1 of ReadContentResponse: an integer
     encode_varint(offset, &mut bytes);
