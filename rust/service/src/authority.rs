@@ -86,7 +86,7 @@ impl Authority {
     }
 
     /// Look at what has come, and change what has to be. Returns how many frames have begun; one of SETTINGS, which may
-    /// change the window of each call, counts as sixteen.
+    /// change the window of each call, counts as 64.
     pub(crate) fn pass(&mut self, mut bytes: &mut [u8]) -> usize {
         let mut frames = 0;
         while !bytes.is_empty() {
@@ -104,7 +104,7 @@ impl Authority {
                     head[*known..*known + taken].copy_from_slice(&bytes[..taken]);
                     *known += taken;
                     if *known == HEAD {
-                        frames += if head[3] == SETTINGS { 16 } else { 1 };
+                        frames += if head[3] == SETTINGS { 64 } else { 1 };
                         self.frame = payload(head);
                     }
                     taken

@@ -29,9 +29,10 @@ pub(crate) const LARGE: usize = 128 << 10;
 /// Bytes that are received at a time. h2 asks for 8 KiB.
 const RECEIVED: usize = 64 << 10;
 
-/// Frames after which other connections have their turn, and the bytes that count as one.
-const TURN: usize = 256;
-const FRAME: usize = 2 << 10;
+/// Frames after which other connections have their turn, and the bytes that count as one. They are so many that a client which cancels its
+/// calls at once has cancelled more than it may before they are looked at.
+const TURN: usize = 1024;
+const FRAME: usize = 512;
 
 /// A socket that every child of a fork closes.
 pub(crate) struct Marked<T: AsRawFd>(T);

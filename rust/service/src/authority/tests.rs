@@ -95,7 +95,7 @@ fn frames_are_counted_however_they_are_cut() {
     for size in [1, 8, 1_000] {
         let mut authority = Authority::new();
         let counted = bytes.clone().chunks_mut(size).map(|part| authority.pass(part)).sum::<usize>();
-        assert_eq!(3 * 16 + 1, counted);
+        assert_eq!(3 * 64 + 1, counted);
     }
 }
 
