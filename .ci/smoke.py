@@ -14,6 +14,8 @@ from typing import Any
 import anyio
 
 from steelyard import LocalStore, NotFound
+from steelyard.containerd import RemoteStore
+from steelyard.containerd.service import Server
 from steelyard.images import import_images
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -65,6 +67,8 @@ async def main(folder: Path) -> None:
         write_image(folder / "image.tar")
         await import_images(store, folder / "image.tar")
         assert [NAME] == [image.name for image in await store.images.list()]
+        async with Server(store, folder / "s") as server, RemoteStore(server.address) as remote:
+            assert data == await remote.get(digest)
         await store.delete(written)
         try:
             await store.get(written)
