@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated
 
 from steelyard._units import Duration, Size, span
@@ -72,7 +73,7 @@ async def gc(
             on_garbage=found,
             on_progress=context.display.follow("collection"),
         )
-        waits = f"the grace time is {span((await store.collect_defaults()).changed(grace, None).grace)}"
+        waits = _why_spared((await store.collect_defaults()).changed(grace, None).grace)
     await context.out.flush()
     for warning in result.warnings:
         context.note(f"warning: {warning}")
@@ -111,6 +112,11 @@ async def why(
                 context.counts["blobs"] += 1
                 context.counts["garbage"] += reason.root is None
                 await context.out.emit(ReasonRecord.of(reason), str(name) if context.quiet else _text_of(reason))
+
+
+def _why_spared(grace: timedelta) -> str:
+    """Return why garbage stays. Without a grace time, only what other programs do at that moment keeps it."""
+    return f"the grace time is {span(grace)}" if grace else "other programs were storing blobs; collect again"
 
 
 def summary_of(result: Collected, *, why_spared: str) -> list[str]:

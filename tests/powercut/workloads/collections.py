@@ -1,14 +1,19 @@
-"""Collections without a grace time, beside puts of what they remove, and beside image names that come and go."""
+"""Collections without a grace time, beside puts of what they remove, and beside image names that come and go.
+
+Another workload stores batches in the same store. A batch has all digests for a moment, and a collection leaves the garbage whose
+digests are taken to the next one, so what it removed is read from its answer.
+"""
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import anyio
 from support.make_images import MANIFEST, manifest_of
 
 from powercut.history import Change
-from powercut.work import Work, blob, entry, lease, name, parts
+from powercut.work import Work, blob, digest_of, entry, lease, loose, name, parts
 from steelyard import Descriptor, LocalStore
 
 AT_ONCE = timedelta(0)
@@ -24,15 +29,16 @@ async def run(work: Work) -> None:
         begun = work.position()
         await store.leases.create(LEASE, expires=timedelta(days=1))
         work.acknowledged(begun, lease(LEASE, {}))
-        removed: Blobs = {}
+        left: Blobs = {}
         for number in range(4):
             garbage = await unneeded(work, store)
             image = await Image.named(work, store, f"example.com/kept/{number}:1")
-            await collect(work, store, garbage, removed)
-            removed = await image.removed(work, store) if work.chance.random() < 0.7 else {}
+            left = await collect(work, store, garbage, left)
+            left |= await image.removed(work, store) if work.chance.random() < 0.7 else {}
     begun = work.position()
-    await work.command("gc", "--grace", "0s")
-    work.acknowledged(begun, *(collected(data) for data in removed))
+    records = map(json.loads, (await work.command("gc", "--grace", "0s", "--format", "jsonl")).splitlines())
+    gone = {record["digest"] for record in records if record["type"] == "garbage"}
+    work.acknowledged(begun, *(collected(data, labels, gone) for data, labels in left.items()))
 
 
 async def unneeded(work: Work, store: LocalStore) -> Blobs:
@@ -47,15 +53,19 @@ async def unneeded(work: Work, store: LocalStore) -> Blobs:
     return stored
 
 
-def collected(data: bytes) -> Change:
-    """Return the change of garbage by a collection: during it, the labels may be gone before the blob."""
-    return blob(data, None, {})
+def collected(data: bytes, labels: dict[str, str], gone: set[str]) -> Change:
+    """Return the change of garbage by a collection that removed those digests: during it, the labels may be gone before the blob."""
+    return blob(data, None, {}) if digest_of(data) in gone else loose(data, labels)
 
 
-async def collect(work: Work, store: LocalStore, garbage: Blobs, removed: Blobs) -> None:
-    """Collect garbage and an image without a name, and store a part of the garbage again meanwhile and afterwards."""
+async def collect(work: Work, store: LocalStore, garbage: Blobs, earlier: Blobs) -> Blobs:
+    """Collect garbage, store a part of it again meanwhile and afterwards, and return what is left of it.
+
+    Nothing of `earlier`, which other collections left, is stored again.
+    """
     wanted = work.chance.sample(sorted(garbage), k=work.chance.randint(1, 3))
     begun = work.position()
+    gone: set[str] = set()
 
     async def put_again(data: bytes) -> None:
         labels = work.labels()
@@ -64,16 +74,21 @@ async def collect(work: Work, store: LocalStore, garbage: Blobs, removed: Blobs)
         during = [garbage[data], {}, None]
         work.acknowledged(begun, blob(data, labels if is_new else garbage[data], *during, labels), entry(LEASE, data))
 
+    unwanted = {data: labels for data, labels in (garbage | earlier).items() if data not in wanted}
     async with anyio.create_task_group() as tasks:
         for data in wanted:
             tasks.start_soon(put_again, data)
-        await store.collect(grace=AT_ONCE)
-        work.acknowledged(begun, *(collected(data) for data in (garbage | removed) if data not in wanted))
+        result = await store.collect(grace=AT_ONCE, on_garbage=lambda found: gone.add(str(found.digest)))
+        work.acknowledged(begun, *(collected(data, labels, gone) for data, labels in unwanted.items()))
+    left = {data: labels for data, labels in unwanted.items() if digest_of(data) not in gone}
+    assert len(left) <= result.spared
     for data in sorted(garbage.keys() - set(wanted))[:2]:
         labels = work.labels()
         begun = work.position()
-        await store.with_lease(LEASE).put(data, labels=labels)
-        work.acknowledged(begun, blob(data, labels), entry(LEASE, data))
+        is_new = (await store.with_lease(LEASE).put(data, labels=labels)).new
+        work.acknowledged(begun, blob(data, labels if is_new else garbage[data]), entry(LEASE, data))
+        left.pop(data, None)
+    return left
 
 
 class Image:
