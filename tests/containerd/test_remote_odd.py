@@ -85,6 +85,26 @@ ODD: dict[str, tuple[Answer, type[Exception], str]] = {
         StorageError,
         "not a message",
     ),
+    "no message": (respond(trailers={"grpc-status": "0"}), StorageError, "no message, expected one"),
+    "no message and no trailers": (fail(0, ""), StorageError, "no message, expected one"),
+    "two messages": (respond(message(INFO) * 2, trailers={"grpc-status": "0"}), StorageError, "several messages"),
+    "an empty message": (respond(message(b""), trailers={"grpc-status": "0"}), StorageError, "answer: digest ''"),
+    "a digest that is none": (
+        respond(
+            message(pb.InfoResponse(info=pb.Info(digest="sha256:zz")).SerializeToString()),
+            trailers={"grpc-status": "0"},
+        ),
+        StorageError,
+        "answer: digest 'sha256:zz'",
+    ),
+    "a size below 0": (
+        respond(
+            message(pb.InfoResponse(info=pb.Info(digest=str(DIGEST), size=-4)).SerializeToString()),
+            trailers={"grpc-status": "0"},
+        ),
+        StorageError,
+        "answer: size -4",
+    ),
     "text that is no UTF-8": (respond(message(b"\x0a\x04\x0a\x02\xff\xfe")), StorageError, "not a message"),
     "a reset": (reset(ErrorCodes.INTERNAL_ERROR), StorageError, "ended the call"),
     "a reset for too many calls": (reset(ErrorCodes.ENHANCE_YOUR_CALM), StorageError, "ended the call"),

@@ -17,7 +17,7 @@ from steelyard.containerd._code import Code
 from steelyard.containerd.remote._channel import Connection, Headers
 from steelyard.containerd.remote._errors import About, Refused, error_of
 from steelyard.containerd.remote._messages import Method
-from steelyard.errors import InvalidArgument, Unreachable
+from steelyard.errors import InvalidArgument, SteelyardError, Unreachable
 from steelyard.model import Buffer
 
 __all__ = ("GRACE", "MOST_DATA", "Asked", "Limits", "Waker", "answers", "ask", "settle")
@@ -119,6 +119,19 @@ class Asked:
         reason = f"{self._about.call}: silent for {self._limits.idle_timeout:g} s"
         return Unreachable(self._connection.address, reason=reason)
 
+    async def values(self, called: Method, found: list[bytes]) -> list[Any]:
+        """Return the values of answers.
+
+        Raises:
+            StorageError: one has a value that there is not, such as a digest that is none.
+        """
+        try:
+            if len(found) <= _INLINE and sum(map(len, found)) <= _INLINE_BYTES:
+                return called.read_all(found)
+            return await run(called.read_all, found)
+        except ValueError as error:
+            raise self._error(Refused(Code.INTERNAL, f"answer: {error}")) from error
+
     def check_end(self) -> None:
         """Raise the error with which the call has ended, if there is one.
 
@@ -127,7 +140,10 @@ class Asked:
         """
         refused = Refused.of(self.native)
         if refused is not None:
-            raise error_of(refused, self._about, self._connection.address, self._connection.lease)
+            raise self._error(refused)
+
+    def _error(self, refused: Refused) -> SteelyardError:
+        return error_of(refused, self._about, self._connection.address, self._connection.lease)
 
 
 async def ask(
@@ -174,11 +190,9 @@ async def ask(
     refused = Refused.of(call)
     if refused is not None and refused.code is Code.DEADLINE_EXCEEDED:
         raise Unreachable(connection.address, reason=f"{about.call}: no answer within {timeout:g} s")
-    Asked(call, about, connection, limits).check_end()
-    found = call.take(_END)
-    if len(found) <= _INLINE and sum(map(len, found)) <= _INLINE_BYTES:
-        return called.read_all(found)
-    return await run(called.read_all, found)
+    asked = Asked(call, about, connection, limits)
+    asked.check_end()
+    return await asked.values(called, call.take(_END))
 
 
 async def answers(
@@ -196,7 +210,7 @@ async def answers(
             found = asked.native.take(_TAKEN)
             if not found:
                 break
-            yield await run(called.read_all, found)
+            yield await asked.values(called, found)
         asked.check_end()
     finally:
         asked.native.cancel()

@@ -15,7 +15,6 @@ from steelyard.containerd.remote._channel import Connection
 from steelyard.containerd.remote._errors import About
 from steelyard.containerd.remote._filters import for_server
 from steelyard.containerd.remote._messages import method
-from steelyard.containerd.remote._values import to_info, to_status
 from steelyard.digest import Digest
 from steelyard.errors import NotFound
 from steelyard.filters import info_fields
@@ -36,8 +35,9 @@ class Content:
 
     async def info(self, digest: Digest) -> Info:
         """Return what is known of a blob; see `Manager.info`."""
-        [found] = await self._ask("Info", "blob", str(digest), digest=str(digest))
-        return to_info(found)
+        info: Info
+        [info] = await self._ask("Info", "blob", str(digest), digest=str(digest))
+        return info
 
     async def infos(self, digests: Iterable[Digest]) -> dict[Digest, Info]:
         """Return what is known of each of the digests that is stored, several lookups at a time."""
@@ -57,8 +57,9 @@ class Content:
             "info": {"digest": str(info.digest), "labels": dict(Labels(info.labels))},
             "update_mask": ["labels"] if "labels" in fieldpaths else fieldpaths,
         }
-        [found] = await self._send("Update", "blob", str(info.digest), request, grace=GRACE)
-        return to_info(found)
+        changed: Info
+        [changed] = await self._send("Update", "blob", str(info.digest), request, grace=GRACE)
+        return changed
 
     async def walk(self, filters: Sequence[str]) -> AsyncGenerator[Info, None]:
         """Iterate over blobs in the server's order; see `Manager.walk`."""
@@ -69,8 +70,7 @@ class Content:
         batches = answers(self._connection, method("Content", "List"), request, about, self._limits)
         async with aclosing(batches):
             async for batch in batches:
-                infos = [to_info(answer) for answer in batch]
-                for info in await choose(chosen, infos, info_fields) if filters else infos:
+                for info in await choose(chosen, batch, info_fields) if filters else batch:
                     yield info
                     if not process.is_current:
                         process.check(self._connection.address)
@@ -82,13 +82,13 @@ class Content:
 
     async def status(self, ref: str) -> Status:
         """Return what is known of an ingest; see `IngestManager.status`."""
-        [found] = await self._ask("Status", "ingest", ref, ref=ref)
-        return to_status(found)
+        status: Status
+        [status] = await self._ask("Status", "ingest", ref, ref=ref)
+        return status
 
     async def statuses(self, filters: Sequence[str]) -> list[Status]:
         """Return the statuses of ingests, of which the server may have left out some that do not match the filters."""
-        found = await self._ask("ListStatuses", "ingest", "", filters=for_server("ingest", filters))
-        return [to_status(status) for status in found]
+        return await self._ask("ListStatuses", "ingest", "", filters=for_server("ingest", filters))
 
     async def abort(self, ref: str) -> None:
         """Discard an ingest; see `IngestManager.abort`."""

@@ -14,8 +14,8 @@ from steelyard.containerd.remote import _address
 from steelyard.containerd.remote._calls import GRACE, Limits, ask
 from steelyard.containerd.remote._channel import Connection
 from steelyard.containerd.remote._errors import About
-from steelyard.containerd.remote._messages import LeaseAnswer, method
-from steelyard.containerd.remote._values import to_labels, to_time
+from steelyard.containerd.remote._messages import method
+from steelyard.containerd.remote._values import EXPIRE
 from steelyard.digest import Digest
 from steelyard.errors import InvalidDigest, LeaseEnded, LeaseExists, NotFound, SteelyardError
 from steelyard.filters import lease_fields
@@ -26,7 +26,6 @@ from steelyard.options import check_ref
 
 __all__ = ("RemoteLeases", "check_id")
 
-_EXPIRE = "containerd.io/gc.expire"
 _BLOB, _INGEST = "content", "ingests"
 
 
@@ -55,16 +54,15 @@ class RemoteLeases(ProcessBound, Leases):
         """Create a lease; see `Leases.create`."""
         name, given = new_lease() if lease is None else check_id(lease), dict(Labels(labels))
         end = datetime.now(UTC) + check_expires(expires)
-        given[_EXPIRE] = end.isoformat().replace("+00:00", "Z")
+        given[EXPIRE] = end.isoformat().replace("+00:00", "Z")
         try:
-            [found] = await self._ask("Create", name, grace=GRACE, labels=given)
+            return await self._create(name, given)
         except LeaseExists:
             if name in {lease.id for lease in await self._all()}:
                 raise
             # It has expired, and containerd has not ended it yet.
             await self.end(name)
-            [found] = await self._ask("Create", name, grace=GRACE, labels=given)
-        return _to_lease(found)
+            return await self._create(name, given)
 
     async def get(self, lease: str) -> Lease:
         """Return times and labels of a lease; see `Leases.get`."""
@@ -132,9 +130,14 @@ class RemoteLeases(ProcessBound, Leases):
         for resource in wanted:
             await self._ask(call, lease, grace=GRACE, resource=resource)
 
+    async def _create(self, name: str, labels: dict[str, str]) -> Lease:
+        lease: Lease
+        [lease] = await self._ask("Create", name, grace=GRACE, labels=labels)
+        return lease
+
     async def _all(self) -> tuple[Lease, ...]:
         await checkpoint()
-        leases = map(_to_lease, await self._ask("List", ""))
+        leases: Sequence[Lease] = await self._ask("List", "")
         at = datetime.now(UTC)
         return tuple(lease for lease in leases if lease.expires_at is None or lease.expires_at > at)
 
@@ -143,13 +146,3 @@ class RemoteLeases(ProcessBound, Leases):
         request = fields if call == "List" else {**fields, "id": lease}
         about = About(kind="lease", name=lease, call=f"Leases.{call}")
         return await ask(self._connection, called, request, about, self._limits, grace=grace)
-
-
-def _to_lease(message: LeaseAnswer) -> Lease:
-    labels = dict(message.labels)
-    end = labels.pop(_EXPIRE, None)
-    expires_at = None
-    if end is not None:
-        with suppress(ValueError):  # set by another client; containerd ignores it, too
-            expires_at = datetime.fromisoformat(end).astimezone(UTC)
-    return Lease(id=message.id, created_at=to_time(message.created_at), expires_at=expires_at, labels=to_labels(labels))

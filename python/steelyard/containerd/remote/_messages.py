@@ -1,4 +1,4 @@
-"""The methods that are called, and what they answer. Requests and answers have the fields of the protocol's messages, by their names there.
+"""The methods that are called, and the values that their answers become. Requests have the fields of the protocol's messages.
 
 Native code encodes and decodes the messages; `rust/service/src/client/messages.rs` lists the methods. Requests and answers pass
 between it and Python as JSON.
@@ -11,72 +11,17 @@ from typing import Any
 
 import msgspec
 
-__all__ = ("DescriptorAnswer", "ImageAnswer", "InfoAnswer", "LeaseAnswer", "Method", "StatusAnswer", "Time", "method")
+from steelyard.containerd.remote._answers import (
+    ImageAnswer,
+    InfoAnswer,
+    LeaseAnswer,
+    ResourceAnswer,
+    StatusAnswer,
+    WriteAnswer,
+)
+from steelyard.containerd.remote._values import to_image, to_info, to_lease, to_status
 
-Time = tuple[int, int] | None
-"""Seconds since the epoch, and nanoseconds; None is a time that was not set."""
-
-
-class InfoAnswer(msgspec.Struct, frozen=True):
-    """A blob."""
-
-    digest: str
-    size: int
-    created_at: Time
-    updated_at: Time
-    labels: dict[str, str]
-
-
-class StatusAnswer(msgspec.Struct, frozen=True):
-    """An ingest; a total of 0 and an empty digest are not known."""
-
-    ref: str
-    offset: int
-    total: int
-    expected: str
-    started_at: Time
-    updated_at: Time
-
-
-class WriteAnswer(msgspec.Struct, frozen=True):
-    """The answer to a message of a Write."""
-
-    offset: int
-    digest: str
-
-
-class DescriptorAnswer(msgspec.Struct, frozen=True):
-    """A descriptor; an empty text and 0 are not known."""
-
-    media_type: str = ""
-    digest: str = ""
-    size: int = 0
-    annotations: dict[str, str] = {}
-
-
-class ImageAnswer(msgspec.Struct, frozen=True):
-    """An image name."""
-
-    name: str
-    labels: dict[str, str]
-    target: DescriptorAnswer | None
-    created_at: Time
-    updated_at: Time
-
-
-class LeaseAnswer(msgspec.Struct, frozen=True):
-    """A lease."""
-
-    id: str
-    created_at: Time
-    labels: dict[str, str]
-
-
-class ResourceAnswer(msgspec.Struct, frozen=True):
-    """A blob, an ingest or another thing that a lease protects."""
-
-    id: str
-    type: str
+__all__ = ("Method", "method")
 
 
 class Method(msgspec.Struct, frozen=True):
@@ -84,46 +29,56 @@ class Method(msgspec.Struct, frozen=True):
 
     Attributes:
         path: its name on the wire.
-        read: makes an answer of its JSON.
+        read: makes a value of an answer, which is JSON.
     """
 
     path: str
     read: Callable[[bytes], Any]
 
     def read_all(self, answers: list[bytes]) -> list[Any]:
-        """Return all answers; of many not on the event loop."""
+        """Return the values of all answers; of many not on the event loop.
+
+        Raises:
+            ValueError: one has a value that there is not, such as a digest that is none.
+        """
         return [self.read(answer) for answer in answers]
 
 
-_ANSWERS: dict[str, dict[str, Any]] = {
+def _reads(answer: Any, make: Callable[[Any], Any] | None = None) -> Callable[[bytes], Any]:
+    decode = msgspec.json.Decoder(answer).decode
+    return decode if make is None else lambda data: make(decode(data))
+
+
+_NOTHING, _INFO, _STATUS = _reads(None), _reads(InfoAnswer, to_info), _reads(StatusAnswer, to_status)
+_IMAGE, _LEASE = _reads(ImageAnswer, to_image), _reads(LeaseAnswer, to_lease)
+
+_READ: dict[str, dict[str, Callable[[bytes], Any]]] = {
     "Content": {
-        "Info": InfoAnswer,
-        "Update": InfoAnswer,
-        "List": InfoAnswer,
-        "Delete": None,
-        "Read": None,  # its data
-        "Status": StatusAnswer,
-        "ListStatuses": StatusAnswer,
-        "Write": WriteAnswer,
-        "Abort": None,
+        "Info": _INFO,
+        "Update": _INFO,
+        "List": _INFO,
+        "Delete": _NOTHING,
+        "Read": _NOTHING,  # its data
+        "Status": _STATUS,
+        "ListStatuses": _STATUS,
+        "Write": _reads(WriteAnswer),
+        "Abort": _NOTHING,
     },
-    "Images": {"Get": ImageAnswer, "List": ImageAnswer, "Create": ImageAnswer, "Update": ImageAnswer, "Delete": None},
+    "Images": {"Get": _IMAGE, "List": _IMAGE, "Create": _IMAGE, "Update": _IMAGE, "Delete": _NOTHING},
     "Leases": {
-        "Create": LeaseAnswer,
-        "Delete": None,
-        "List": LeaseAnswer,
-        "AddResource": None,
-        "DeleteResource": None,
-        "ListResources": ResourceAnswer,
+        "Create": _LEASE,
+        "Delete": _NOTHING,
+        "List": _LEASE,
+        "AddResource": _NOTHING,
+        "DeleteResource": _NOTHING,
+        "ListResources": _reads(ResourceAnswer),
     },
 }
 
 _METHODS = {
-    (service, name): Method(
-        f"/containerd.services.{service.lower()}.v1.{service}/{name}", msgspec.json.Decoder(answer).decode
-    )
-    for service, methods in _ANSWERS.items()
-    for name, answer in methods.items()
+    (service, name): Method(f"/containerd.services.{service.lower()}.v1.{service}/{name}", read)
+    for service, methods in _READ.items()
+    for name, read in methods.items()
 }
 
 

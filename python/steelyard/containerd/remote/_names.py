@@ -13,7 +13,6 @@ from steelyard.containerd.remote._calls import GRACE, Limits, ask
 from steelyard.containerd.remote._channel import Connection, Headers
 from steelyard.containerd.remote._errors import About, NameTaken
 from steelyard.containerd.remote._messages import method
-from steelyard.containerd.remote._values import to_image
 from steelyard.digest import Digest
 from steelyard.errors import AlreadyExists, NameMoved, NotFound
 from steelyard.filters import image_fields
@@ -41,13 +40,14 @@ class RemoteImageNames(ProcessBound, ImageNames):
         Raises:
             InvalidArgument: also for a target without size or media type, which containerd wants to know.
         """
-        image = _message(check_name(name), target, Labels(labels))
+        request = {"image": _message(check_name(name), target, Labels(labels))}
+        image: Image
         try:
-            [found] = await self._send("Create", name, {"image": image}, grace=GRACE)
+            [image] = await self._send("Create", name, request, grace=GRACE)
         except (AlreadyExists, NameTaken):
             held = await self.get(name)
             raise AlreadyExists(held.target.digest, name=name) from None
-        return to_image(found)
+        return image
 
     async def assign(
         self, targets: Mapping[str, Descriptor], *, labels: Mapping[str, str] | None = None, overwrite: bool = False
@@ -83,19 +83,21 @@ class RemoteImageNames(ProcessBound, ImageNames):
         paths += ["labels"] if everything else [f"labels.{key}" for key in keys]
         message = _message(image.name, image.target if moved else held.target, labels)
         request = {"image": message, "update_mask": paths}
-        [found] = await self._send("Update", image.name, request, grace=GRACE, headers=_expected(expected))
-        return to_image(found)
+        changed: Image
+        [changed] = await self._send("Update", image.name, request, grace=GRACE, headers=_expected(expected))
+        return changed
 
     async def get(self, name: str) -> Image:
         """Return what is known of a name; see `ImageNames.get`."""
         check_name(name)
-        [found] = await self._send("Get", name, {"name": name})
-        return to_image(found)
+        image: Image
+        [image] = await self._send("Get", name, {"name": name})
+        return image
 
     async def list(self, *filters: str) -> list[Image]:
         """Return the matching names; see `ImageNames.list`."""
         chosen = await compiled(filters)
-        images = [to_image(image) for image in await self._send("List", "", {})]
+        images: Sequence[Image] = await self._send("List", "", {})
         return sorted(await choose(chosen, images, image_fields), key=lambda image: image.name)
 
     async def delete(self, name: str, *, expected: Digest | str | None = None, collect: bool = False) -> None:

@@ -158,14 +158,21 @@ async fn receive(call: &Call, response: ResponseFuture) -> Result<Outcome, Lost>
         return Ok(Outcome::new(Code::Unknown, "the server does not speak gRPC: another content type"));
     }
     if let Some(outcome) = Outcome::of_trailers(response.headers()) {
-        return Ok(outcome);
+        return Ok(whole(outcome, call, 0));
     }
     let mut receiver = Receiver::new(response.into_body(), MESSAGE_LIMIT);
+    let mut messages = 0;
     loop {
         call.room().await;
         match receiver.message().await {
+            Ok(Some(_)) if call.method.is_answered_once && messages == 1 => {
+                return Ok(Outcome::new(Code::Internal, "answer: several messages, expected one"));
+            }
             Ok(Some(message)) => match call.method.decode(message) {
-                Ok(answers) => call.push(answers),
+                Ok(answers) => {
+                    messages += 1;
+                    call.push(answers);
+                }
                 Err(error) => return Ok(Outcome::new(Code::Internal, format!("answer: not a message: {error}"))),
             },
             Ok(None) => break,
@@ -174,7 +181,16 @@ async fn receive(call: &Call, response: ResponseFuture) -> Result<Outcome, Lost>
     }
     let trailers = receiver.trailers().await;
     let outcome = trailers.as_ref().and_then(Outcome::of_trailers);
-    Ok(outcome.unwrap_or_else(|| Outcome::new(Code::Unknown, "the server ended the call without a status")))
+    let outcome = outcome.unwrap_or_else(|| Outcome::new(Code::Unknown, "the server ended the call without a status"));
+    Ok(whole(outcome, call, messages))
+}
+
+/// The outcome of a call with that many messages: one that went well has its answer.
+fn whole(outcome: Outcome, call: &Call, messages: usize) -> Outcome {
+    if outcome.code == Code::Ok && call.method.is_answered_once && messages == 0 {
+        return Outcome::new(Code::Internal, "answer: no message, expected one");
+    }
+    outcome
 }
 
 fn of_broken(broken: &Broken) -> Outcome {

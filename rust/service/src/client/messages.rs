@@ -19,6 +19,8 @@ const DATA: u32 = 6;
 #[derive(Clone, Copy)]
 pub struct Method {
     path: &'static str,
+    /// Whether a call that goes well has exactly one message as its answer.
+    pub(super) is_answered_once: bool,
     encode: fn(&[u8]) -> Result<BytesMut, String>,
     decode: fn(Bytes) -> Result<Vec<Bytes>, String>,
 }
@@ -29,6 +31,7 @@ macro_rules! methods {
         const METHODS: &[Method] = &[$(
             Method {
                 path: concat!("/containerd.services.", stringify!($service), ".v1.", $name),
+                is_answered_once: !matches!($name.as_bytes(), b"Content/List" | b"Content/Read" | b"Content/Write"),
                 encode: encode::<$request>,
                 decode: |message| {
                     let $answer = <$response>::decode(message).map_err(|error| error.to_string())?;
