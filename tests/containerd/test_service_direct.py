@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
+import grpc
+import msgspec
 import pytest
 
 from steelyard import LocalStore, Unavailable, open_writer
@@ -143,3 +150,72 @@ async def test_cancelling_the_program_ends_the_service_and_leaves_the_store_usab
     assert scope.cancelled_caught
     assert [] == names_in(short_path)
     assert 4 == (await local_store.status("a")).offset
+
+
+def switches() -> Counter[str]:
+    """Return how often each thread of the service has waited: one that reads and writes sockets, and those of the store."""
+    found: Counter[str] = Counter()
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # it has ended
+            if (task / "comm").read_text().startswith("steelyard-serve"):
+                status = (task / "status").read_text()
+                found[task.name] = int(status.partition("voluntary_ctxt_switches:")[2].split()[0])
+    return found
+
+
+async def test_a_blob_that_was_asked_about_a_moment_before_is_known_without_a_thread(
+    local_store: LocalStore, service: Server
+) -> None:
+    digest = str((await local_store.put(b"data")).digest)
+    with wire(service.address) as connected:
+
+        def ask() -> None:
+            for _ in range(200):
+                connected.content.Info(pb.InfoRequest(digest=digest))
+
+        await off_loop(lambda: connected.content.Info(pb.InfoRequest(digest=digest)))
+        before = switches()
+        await off_loop(ask)
+
+        sockets, *store = sorted((switches() - before).values(), reverse=True)
+        assert sockets > 100
+        assert sum(store) < 100  # a few each 0.2 seconds
+
+
+async def test_what_was_asked_about_a_moment_before_is_looked_at_again(
+    local_store: LocalStore, service: Server
+) -> None:
+    found = await local_store.put(b"data")
+    with wire(service.address) as connected:
+
+        def ask() -> pb.Info:
+            info: pb.Info = connected.content.Info(pb.InfoRequest(digest=str(found.digest))).info
+            return info
+
+        def until_changed() -> None:
+            end = time.monotonic() + 30
+            while {"a": "c"} != dict(ask().labels):
+                assert time.monotonic() < end
+                time.sleep(0.02)
+
+        assert {} == dict((await off_loop(ask)).labels)
+        await local_store.update(msgspec.structs.replace(await local_store.info(found.digest), labels={"a": "b"}))
+        assert {"a": "b"} == dict((await off_loop(ask)).labels)
+
+        command = [
+            sys.executable,
+            "-m",
+            "steelyard",
+            "--store",
+            str(local_store.path),
+            "label",
+            str(found.digest),
+            "a=c",
+        ]
+        await anyio.run_process(command, env=os.environ | {"STEELYARD_ALLOW_DEBUG": "1"})
+        await off_loop(until_changed)
+
+        await local_store.delete(found.digest)
+        with pytest.raises(grpc.RpcError) as caught:
+            await off_loop(ask)
+        assert grpc.StatusCode.NOT_FOUND == caught.value.code()

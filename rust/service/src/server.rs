@@ -212,7 +212,11 @@ async fn close_expired(shared: Arc<Shared>) {
     loop {
         let closed = async {
             shared.opened.notified().await;
-            while let Some(wait) = shared.store.close_expired() {
+            let close = || {
+                let store = Arc::clone(&shared.store);
+                shared.threads.run(move || Ok(store.close_expired()))
+            };
+            while let Ok(Some(wait)) = close().await {
                 sleep(wait).await;
             }
         };

@@ -14,6 +14,7 @@ use crate::grpc::send::put_prefix;
 use crate::proto::content as pb;
 use crate::refusal::Refusal;
 use crate::store::Blob;
+use crate::threads::Threads;
 use crate::values::{EXACT, check_lease, check_ref, filters_value, info_message, labels_value, paths, status_message};
 
 /// The most blobs of a List message: containerd's number.
@@ -40,7 +41,11 @@ pub(super) async fn info(call: &mut Call) -> Result<(), End> {
     let digest = named(call, &request.digest)?;
     let info = match call.shared.store.info_now(&digest) {
         Some(info) => info,
-        None => call.store(move |store| store.info(&digest)).await?,
+        None => {
+            let info = call.store(move |store| store.info(&digest)).await?;
+            call.shared.opened.notify_one();
+            info
+        }
     };
     call.answer(&pb::InfoResponse { info: Some(info_message(&info)) }).await
 }
@@ -100,6 +105,8 @@ pub(super) async fn read(call: &mut Call) -> Result<(), End> {
         Some(blob) => blob,
         None => call.store(move |store| store.blob(&digest)).await?,
     };
+    let open = Open { blob: Some(blob), threads: call.shared.threads.clone() };
+    let blob = open.blob();
     call.shared.opened.notify_one();
     let (start, whole) = (u64::try_from(request.offset).unwrap_or(0), blob.size());
     let Some(mut size) = whole.checked_sub(start) else {
@@ -113,12 +120,34 @@ pub(super) async fn read(call: &mut Call) -> Result<(), End> {
     let mut done = 0;
     while done < size {
         let length = (call.shared.settings.read_bytes as u64).min(size - done);
-        send_part(call, &blob, Part { at: start + done, offset: done, length: usize::try_from(length).unwrap_or(0) })
+        send_part(call, blob, Part { at: start + done, offset: done, length: usize::try_from(length).unwrap_or(0) })
             .await?;
         done += length;
     }
     call.is_answered = true;
     Ok(())
+}
+
+/// A blob that a Read uses. It is closed on a thread where that takes long.
+struct Open {
+    blob: Option<Arc<dyn Blob>>,
+    threads: Threads,
+}
+
+impl Open {
+    fn blob(&self) -> &Arc<dyn Blob> {
+        self.blob.as_ref().unwrap_or_else(|| unreachable!("it is taken at the end"))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(blob) = self.blob.take()
+            && !blob.closes_at_once()
+        {
+            self.threads.run_always(move || drop(blob));
+        }
+    }
 }
 
 /// The data of a message.
@@ -244,4 +273,46 @@ fn ref_of(call: &mut Call, name: String) -> Result<String, Refusal> {
     check_ref(&name)?;
     call.subject.clone_from(&name);
     Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+    use std::thread::current;
+
+    use super::*;
+    use crate::store::Result;
+
+    /// A blob without a name, which says on which thread it was closed.
+    struct Nameless(Sender<String>);
+
+    impl Blob for Nameless {
+        fn size(&self) -> u64 {
+            0
+        }
+
+        fn read_at(&self, _: &mut [u8], _: u64) -> Result<()> {
+            Ok(())
+        }
+
+        fn closes_at_once(&self) -> bool {
+            false
+        }
+    }
+
+    impl Drop for Nameless {
+        fn drop(&mut self) {
+            self.0.send(current().name().unwrap_or_default().to_owned()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_blob_whose_end_takes_long_is_closed_on_a_thread_of_the_store() {
+        let (closed, on) = channel();
+        let threads = Threads::new(1);
+        threads.start().unwrap();
+        drop(Open { blob: Some(Arc::new(Nameless(closed))), threads: threads.clone() });
+        assert_eq!("steelyard-serve", on.recv().unwrap());
+        threads.close();
+    }
 }

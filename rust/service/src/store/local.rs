@@ -16,7 +16,7 @@ use steelyard_core::volume::events::{Item, Subscription};
 use steelyard_core::volume::images::{Change, Taken};
 use steelyard_core::volume::walk::Walk as CoreWalk;
 
-use super::recent::Recent;
+use super::recent::{Purpose, Recent};
 use super::{Blob, Events, Ingest, Opening, Result, Store, Walk};
 use crate::refusal::Refusal;
 
@@ -57,6 +57,11 @@ impl Store for LocalStore {
     fn info(&self, digest: &Digest) -> Result<Info> {
         let volume = self.volume()?;
         let changes = volume.label_changes();
+        if !self.recent.has(digest)
+            && let Ok(blob) = volume.inspect(digest)
+        {
+            self.recent.add_blob(&Arc::new(blob), Purpose::Look);
+        }
         let info = volume.info(digest)?;
         self.recent.add_info(&info, changes);
         Ok(info)
@@ -77,7 +82,7 @@ impl Store for LocalStore {
 
     fn blob(&self, digest: &Digest) -> Result<Arc<dyn Blob>> {
         let blob = Arc::new(self.volume()?.blob(digest)?);
-        self.recent.add_blob(&blob);
+        self.recent.add_blob(&blob, Purpose::Use);
         Ok(blob)
     }
 
@@ -182,7 +187,7 @@ impl Store for LocalStore {
         }
         // An error is found again by `blob`.
         let blob = Arc::new(self.volume().ok()?.blob_cached(digest).ok()??);
-        self.recent.add_blob(&blob);
+        self.recent.add_blob(&blob, Purpose::Use);
         Some(blob)
     }
 
@@ -207,6 +212,10 @@ impl Blob for CoreBlob {
 
     fn read_now(&self, buffer: &mut [u8], offset: u64) -> bool {
         self.read_cached(buffer, offset).unwrap_or(false)
+    }
+
+    fn closes_at_once(&self) -> bool {
+        CoreBlob::closes_at_once(self)
     }
 }
 

@@ -79,7 +79,7 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Close the blobs that were kept open for a next call which did not come in time. Returns when to do so again; None: none is
-    /// left.
+    /// left. It may wait.
     fn close_expired(&self) -> Option<Duration> {
         None
     }
@@ -97,6 +97,10 @@ pub trait Blob: Send + Sync {
     /// Do the same if that needs no waiting; false: it was not done.
     fn read_now(&self, _buffer: &mut [u8], _offset: u64) -> bool {
         false
+    }
+    /// Whether its end needs no waiting. The last use of a file without a name frees its space, which takes long.
+    fn closes_at_once(&self) -> bool {
+        true
     }
 }
 

@@ -1,8 +1,9 @@
-//! Blobs that were read a moment before: a containerd asks for the info of a blob, and opens it, for each 32 KiB that it reads.
+//! Blobs that were asked about or read a moment before: a containerd asks for the info of a blob, and opens it, for each 32 KiB that it reads.
 //!
 //! An entry counts for a short time, and only as long as its file has its name and is unchanged: each use looks at the file.
 
 use std::collections::HashMap;
+use std::mem::take;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,24 +14,47 @@ use steelyard_core::volume::blob::Blob;
 /// How long an entry counts. Labels that another program changes meanwhile are seen after it.
 const LIFE: Duration = Duration::from_millis(200);
 
-/// The most entries.
+/// The most open files.
 const MOST: usize = 64;
+
+/// The purpose for which a blob was opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To be read: its use is recorded.
+    Use,
+    /// To see whether an info still counts.
+    Look,
+}
 
 struct Entry {
     blob: Arc<Blob>,
+    purpose: Purpose,
     /// With how often labels had been changed by this process before.
     info: Option<(u64, Info)>,
     since: Instant,
 }
 
-/// Blobs that were read a moment before.
 #[derive(Default)]
-pub(super) struct Recent(Mutex<HashMap<Digest, Entry>>);
+struct Kept {
+    entries: HashMap<Digest, Entry>,
+    /// Those that no longer count, until they are closed: that may take long.
+    ended: Vec<Arc<Blob>>,
+}
+
+impl Kept {
+    fn end(&mut self, digest: &Digest) {
+        self.ended.extend(self.entries.remove(digest).map(|entry| entry.blob));
+    }
+}
+
+/// Blobs that were asked about or read a moment before.
+#[derive(Default)]
+pub(super) struct Recent(Mutex<Kept>);
 
 impl Recent {
     /// The open blob, if its file still has its name.
     pub(super) fn blob(&self, digest: &Digest) -> Option<Arc<Blob>> {
-        self.current(digest, |entry| Some(Arc::clone(&entry.blob)))
+        self.current(digest, |entry| (entry.purpose == Purpose::Use).then(|| Arc::clone(&entry.blob)))
     }
 
     /// The info of the blob, under the same condition, unless this process has changed labels since.
@@ -41,49 +65,57 @@ impl Recent {
         })
     }
 
+    /// Whether there is an entry that counts.
+    pub(super) fn has(&self, digest: &Digest) -> bool {
+        self.current(digest, |_| Some(())).is_some()
+    }
+
     fn current<T>(&self, digest: &Digest, take: impl FnOnce(&Entry) -> Option<T>) -> Option<T> {
-        let mut entries = self.entries();
-        let entry = entries.get(digest)?;
+        let mut kept = self.kept();
+        let entry = kept.entries.get(digest)?;
         if entry.since.elapsed() > LIFE || !entry.blob.is_unchanged() {
-            entries.remove(digest);
+            kept.end(digest);
             return None;
         }
         take(entry)
     }
 
-    /// Remember a blob that was opened to be read.
-    pub(super) fn add_blob(&self, blob: &Arc<Blob>) {
-        let entry = Entry { blob: Arc::clone(blob), info: None, since: Instant::now() };
-        let mut entries = self.entries();
-        if entries.len() >= MOST {
-            entries.retain(|_, entry| entry.since.elapsed() <= LIFE);
-        }
-        if entries.len() < MOST {
-            entries.insert(*blob.digest(), entry);
+    /// Remember a blob that was opened.
+    pub(super) fn add_blob(&self, blob: &Arc<Blob>, purpose: Purpose) {
+        let entry = Entry { blob: Arc::clone(blob), purpose, info: None, since: Instant::now() };
+        let mut kept = self.kept();
+        kept.end(blob.digest());
+        if kept.entries.len() + kept.ended.len() < MOST {
+            kept.entries.insert(*blob.digest(), entry);
         }
     }
 
     /// Remember the info of a blob that is there.
     pub(super) fn add_info(&self, info: &Info, changes: u64) {
-        if let Some(entry) = self.entries().get_mut(&info.digest) {
+        if let Some(entry) = self.kept().entries.get_mut(&info.digest) {
             entry.info = Some((changes, info.clone()));
         }
     }
 
     /// Close what no longer counts. Returns when to do so again; None: nothing is left.
     pub(super) fn close_expired(&self) -> Option<Duration> {
-        let mut entries = self.entries();
-        entries.retain(|_, entry| entry.since.elapsed() <= LIFE);
+        let mut kept = self.kept();
+        let mut ended = take(&mut kept.ended);
+        let expired = kept.entries.extract_if(|_, entry| entry.since.elapsed() > LIFE);
+        ended.extend(expired.map(|(_, entry)| entry.blob));
         // By then all of these have expired. One that comes meanwhile is open for twice as long at most.
-        if entries.is_empty() { None } else { Some(LIFE) }
+        let again = (!kept.entries.is_empty()).then_some(LIFE);
+        drop(kept);
+        drop(ended);
+        again
     }
 
     /// Close all.
     pub(super) fn clear(&self) {
-        self.entries().clear();
+        drop(take(&mut *self.kept()));
     }
 
-    fn entries(&self) -> MutexGuard<'_, HashMap<Digest, Entry>> {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
