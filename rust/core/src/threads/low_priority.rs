@@ -12,8 +12,9 @@ use rustix::process::{getpid, getpriority_process, setpriority_process};
 
 use super::both;
 
-/// How much is added to their nice value: they then get a third of the processor time of a thread of normal priority.
-const STEPS: i32 = 5;
+/// How much is added to their nice value: each then gets a tenth of the processor time of a thread of normal priority. Many of them work at
+/// once, and an event loop gets the processor late when it has used more than its share among them.
+const STEPS: i32 = 10;
 
 /// The highest nice value.
 const NICEST: i32 = 19;
