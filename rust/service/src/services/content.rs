@@ -39,13 +39,12 @@ const LEASE: &str = "containerd-lease";
 pub(super) async fn info(call: &mut Call) -> Result<(), End> {
     let request: pb::InfoRequest = call.request().await?;
     let digest = named(call, &request.digest)?;
-    let info = match call.shared.store.info_now(&digest) {
-        Some(info) => info,
-        None => {
-            let info = call.store(move |store| store.info(&digest)).await?;
-            call.shared.opened.notify_one();
-            info
-        }
+    let info = if let Some(info) = call.shared.store.info_now(&digest) {
+        info
+    } else {
+        let info = call.store(move |store| store.info(&digest)).await?;
+        call.shared.opened.notify_one();
+        info
     };
     call.answer(&pb::InfoResponse { info: Some(info_message(&info)) }).await
 }
