@@ -57,7 +57,7 @@ impl Store for LocalStore {
     fn info(&self, digest: &Digest) -> Result<Info> {
         let volume = self.volume()?;
         let changes = volume.label_changes();
-        if !self.recent.has(digest)
+        if self.recent.wants(digest)
             && let Ok(blob) = volume.inspect(digest)
         {
             self.recent.add_blob(&Arc::new(blob), Purpose::Look);

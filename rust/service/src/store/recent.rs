@@ -17,6 +17,9 @@ const LIFE: Duration = Duration::from_millis(200);
 /// The most open files.
 const MOST: usize = 64;
 
+/// The most of them before none is opened for an info: a client may ask for very many, one after the other.
+const MOST_FOR_INFOS: usize = MOST / 2;
+
 /// The purpose for which a blob was opened.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -42,6 +45,10 @@ struct Kept {
 }
 
 impl Kept {
+    fn len(&self) -> usize {
+        self.entries.len() + self.ended.len()
+    }
+
     fn end(&mut self, digest: &Digest) {
         self.ended.extend(self.entries.remove(digest).map(|entry| entry.blob));
     }
@@ -65,9 +72,9 @@ impl Recent {
         })
     }
 
-    /// Whether there is an entry that counts.
-    pub(super) fn has(&self, digest: &Digest) -> bool {
-        self.current(digest, |_| Some(())).is_some()
+    /// Whether a blob is to be opened for its info: there is no entry that counts, and room for one.
+    pub(super) fn wants(&self, digest: &Digest) -> bool {
+        self.current(digest, |_| Some(())).is_none() && self.kept().len() < MOST_FOR_INFOS
     }
 
     fn current<T>(&self, digest: &Digest, take: impl FnOnce(&Entry) -> Option<T>) -> Option<T> {
@@ -85,7 +92,7 @@ impl Recent {
         let entry = Entry { blob: Arc::clone(blob), purpose, info: None, since: Instant::now() };
         let mut kept = self.kept();
         kept.end(blob.digest());
-        if kept.entries.len() + kept.ended.len() < MOST {
+        if kept.len() < MOST {
             kept.entries.insert(*blob.digest(), entry);
         }
     }
