@@ -89,7 +89,7 @@ ODD: dict[str, tuple[Answer, type[Exception], str]] = {
     "no message and no trailers": (fail(0, ""), StorageError, "no message, expected one"),
     "two messages": (respond(message(INFO) * 2, trailers={"grpc-status": "0"}), StorageError, "several messages"),
     "an empty message": (respond(message(b""), trailers={"grpc-status": "0"}), StorageError, "answer: digest ''"),
-    "a digest that is none": (
+    "an invalid digest": (
         respond(
             message(pb.InfoResponse(info=pb.Info(digest="sha256:zz")).SerializeToString()),
             trailers={"grpc-status": "0"},

@@ -123,7 +123,7 @@ class Asked:
         """Return the values of answers.
 
         Raises:
-            StorageError: one has a value that there is not, such as a digest that is none.
+            StorageError: one has an invalid value, such as an invalid digest.
         """
         try:
             if len(found) <= _INLINE and sum(map(len, found)) <= _INLINE_BYTES:

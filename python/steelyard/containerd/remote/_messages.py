@@ -39,7 +39,7 @@ class Method(msgspec.Struct, frozen=True):
         """Return the values of all answers; of many not on the event loop.
 
         Raises:
-            ValueError: one has a value that there is not, such as a digest that is none.
+            ValueError: one has an invalid value, such as an invalid digest.
         """
         return [self.read(answer) for answer in answers]
 
