@@ -21,7 +21,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// How often it is tried: ten seconds. A busy server is not an absent one.
 const TRIES: usize = 500;
 
-/// Bytes that a server may send on all calls together before we have taken them: no limit of its own: calls whose answers are not taken must not stop others.
+/// Bytes that a server may send on all calls together before we have taken them. It is no limit: calls whose answers are not taken must not
+/// stop others.
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
 /// The longest frame that a server may send.
@@ -36,7 +37,8 @@ const SEND_BUFFER: usize = 256 << 10;
 /// The connection, when there is one.
 pub(super) struct Links {
     path: PathBuf,
-    current: Mutex<Option<SendRequest<Bytes>>>,
+    /// With its number: each new one has the next.
+    current: Mutex<Option<(u64, SendRequest<Bytes>)>>,
 }
 
 impl Links {
@@ -46,30 +48,24 @@ impl Links {
 
     /// Where a call can be made now. It waits while the server takes no further calls at once.
     pub(super) async fn ready(&self) -> io::Result<SendRequest<Bytes>> {
-        // Held while it connects: of many first calls one does.
-        let mut current = self.current.lock().await;
-        if let Some(link) = current.as_ref() {
-            let link = link.clone();
-            drop(current);
-            if let Ok(ready) = link.ready().await {
-                return Ok(ready);
-            }
-            // It has ended.
-            current = self.current.lock().await;
-            let is_ended = match current.as_ref() {
-                Some(link) => link.clone().ready().await.is_err(),
-                None => true,
-            };
-            if is_ended {
-                *current = None;
-            }
+        let (number, link) = self.after(0).await?;
+        if let Ok(ready) = link.ready().await {
+            return Ok(ready);
         }
-        let link = match current.as_ref() {
-            Some(link) => link.clone(),
-            None => current.insert(self.connect().await?).clone(),
-        };
-        drop(current);
+        let (_, link) = self.after(number).await?;
         link.ready().await.map_err(other)
+    }
+
+    /// The connection and its number, which is higher than that of the one that has ended.
+    async fn after(&self, ended: u64) -> io::Result<(u64, SendRequest<Bytes>)> {
+        // Held while it connects: of many calls one does.
+        let mut current = self.current.lock().await;
+        if let Some((number, link)) = current.as_ref().filter(|(number, _)| *number > ended) {
+            return Ok((*number, link.clone()));
+        }
+        let link = self.connect().await?;
+        *current = Some((ended + 1, link.clone()));
+        Ok((ended + 1, link))
     }
 
     async fn connect(&self) -> io::Result<SendRequest<Bytes>> {
