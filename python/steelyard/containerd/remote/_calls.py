@@ -17,6 +17,7 @@ from steelyard.containerd._code import Code
 from steelyard.containerd.remote._channel import Connection, Headers
 from steelyard.containerd.remote._errors import About, Refused, error_of
 from steelyard.containerd.remote._messages import Method
+from steelyard.containerd.remote._values import check_subject
 from steelyard.errors import InvalidArgument, SteelyardError, Unreachable
 from steelyard.model import Buffer
 
@@ -31,11 +32,8 @@ GRACE = 2.0
 _END = sys.maxsize
 """More bytes than any answer has: only the end of the call is waited for."""
 
-_INLINE = 64
-"""Answers that are read on the event loop. Each is a message of a few hundred bytes."""
-
-_INLINE_BYTES = 64 << 10
-"""The most bytes of them."""
+_INLINE = 16 << 10
+"""Bytes of answers that are read on the event loop. Most answers have a few hundred."""
 
 _TAKEN = 1000
 """Answers of a list that are taken at a time."""
@@ -60,7 +58,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     window_bytes: int
 
     def __post_init__(self) -> None:
-        if not min(self.timeout, self.idle_timeout, self.message_bytes, self.window_bytes) > 0:
+        # Also a NaN is not.
+        if not all(limit > 0 for limit in (self.timeout, self.idle_timeout, self.message_bytes, self.window_bytes)):
             raise InvalidArgument(f"{self}: expected more than 0")
         if self.message_bytes > MOST_DATA:
             raise InvalidArgument(f"message_bytes {self.message_bytes}: expected at most {MOST_DATA} bytes")
@@ -119,18 +118,24 @@ class Asked:
         reason = f"{self._about.call}: silent for {self._limits.idle_timeout:g} s"
         return Unreachable(self._connection.address, reason=reason)
 
-    async def values(self, called: Method, found: list[bytes]) -> list[Any]:
-        """Return the values of answers.
+    async def values(self, called: Method, most: int) -> list[Any]:
+        """Take at most so many answers and return their values.
 
         Raises:
-            StorageError: one has an invalid value, such as an invalid digest.
+            StorageError: one has an invalid value, such as an invalid digest, or is about something else.
         """
         try:
-            if len(found) <= _INLINE and sum(map(len, found)) <= _INLINE_BYTES:
-                return called.read_all(found)
-            return await run(called.read_all, found)
+            if self.native.held <= _INLINE:
+                return self._read(called, most)
+            return await run(self._read, called, most)
         except ValueError as error:
             raise self._error(Refused(Code.INTERNAL, f"answer: {error}")) from error
+
+    def _read(self, called: Method, most: int) -> list[Any]:
+        values = called.read_all(self.native.take(most))
+        if self._about.name and len(values) == 1:
+            check_subject(values[0], self._about.name)
+        return values
 
     def check_end(self) -> None:
         """Raise the error with which the call has ended, if there is one.
@@ -192,7 +197,7 @@ async def ask(
         raise Unreachable(connection.address, reason=f"{about.call}: no answer within {timeout:g} s")
     asked = Asked(call, about, connection, limits)
     asked.check_end()
-    return await asked.values(called, call.take(_END))
+    return await asked.values(called, _END)
 
 
 async def answers(
@@ -207,10 +212,10 @@ async def answers(
     try:
         while True:
             await asked.attend(1)
-            found = asked.native.take(_TAKEN)
+            found = await asked.values(called, _TAKEN)
             if not found:
                 break
-            yield await asked.values(called, found)
+            yield found
         asked.check_end()
     finally:
         asked.native.cancel()

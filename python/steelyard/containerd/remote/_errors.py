@@ -39,7 +39,7 @@ from steelyard.errors import (
 __all__ = ("About", "NameTaken", "Refused", "error_of")
 
 _DIGEST = re.compile(r"[a-z0-9]+:[0-9a-f]{64,128}")
-_SIZE = re.compile(r"size (\d+), expected (\d+)|size validation: (\d+) != (\d+)")
+_SIZE = re.compile(r"size (\d{1,19}), expected (\d{1,19})\b|size validation: (\d{1,19}) != (\d{1,19})\b", re.ASCII)
 _FIELDS = msgspec.json.Decoder(dict[str, Any])
 _KINDS = {
     kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, SteelyardError)
@@ -107,7 +107,7 @@ def _restored(refused: Refused, about: About, address: str) -> SteelyardError | 
     """Return the error that our own service met, or None if it is one of its own, or of the disk."""
     try:
         fields = _FIELDS.decode(refused.fields)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None
     code = str(fields.pop("code", ""))
     if code == "busy":

@@ -19,7 +19,7 @@ from steelyard.containerd.remote._answers import (
     StatusAnswer,
     WriteAnswer,
 )
-from steelyard.containerd.remote._values import to_image, to_info, to_lease, to_status
+from steelyard.containerd.remote._values import check_written, to_image, to_info, to_lease, to_status
 
 __all__ = ("Method", "method")
 
@@ -61,7 +61,7 @@ _READ: dict[str, dict[str, Callable[[bytes], Any]]] = {
         "Read": _NOTHING,  # its data
         "Status": _STATUS,
         "ListStatuses": _STATUS,
-        "Write": _reads(WriteAnswer),
+        "Write": _reads(WriteAnswer, check_written),
         "Abort": _NOTHING,
     },
     "Images": {"Get": _IMAGE, "List": _IMAGE, "Create": _IMAGE, "Update": _IMAGE, "Delete": _NOTHING},

@@ -61,8 +61,7 @@ class RemoteReader(ProcessBound, ReaderAt):
             return b""
         pieces: list[bytes] = []
         await self._range(offset, size, pieces.append)
-        data = await _joined(pieces)
-        return data if len(data) == size else self._short(offset, size, len(data))
+        return await _joined(pieces)
 
     async def readinto_at(self, offset: int, buffer: Buffer) -> int:
         """Read a range into the caller's memory, unverified; see `ReaderAt.readinto_at`."""
@@ -77,12 +76,11 @@ class RemoteReader(ProcessBound, ReaderAt):
 
             def fill(piece: bytes) -> None:
                 nonlocal place
-                room = max(0, size - place)
-                target[place : place + min(room, len(piece))] = piece[:room]
+                target[place : place + len(piece)] = piece
                 place += len(piece)
 
             await self._range(offset, size, fill)
-        return size if place == size else self._short(offset, size, place)
+        return size
 
     def stream(self) -> ByteReceiveStream:
         """Return the verified stream of the whole blob; see `ReaderAt.stream`. The first `receive` asks the server."""
@@ -102,20 +100,23 @@ class RemoteReader(ProcessBound, ReaderAt):
         request = {"digest": str(self._digest), "offset": offset, "size": size}
         about = About(kind="blob", name=str(self._digest), call="Read", offset=offset, size=self._size)
         asked = Asked(self._connection.ask(_READ, request), about, self._connection, self._limits)
+        left = size
         try:
             while piece := await _taken(asked, size, None):
+                left -= len(piece)
+                if left < 0:
+                    raise _wrong_size(self._digest, offset, size, "more")
                 consume(piece)
         finally:
             asked.native.cancel()
+        if left:
+            raise _wrong_size(self._digest, offset, size, f"{size - left} bytes")
 
     def _checked(self, offset: int, size: int) -> int:
         """Return how many bytes there are of a range."""
         if self._closed:
             raise ClosedResourceError
         return check_range(self._digest, self._size, offset, size)
-
-    def _short(self, offset: int, size: int, found: int) -> Any:
-        raise DataCorrupt(self._digest, expected=f"{size} bytes from offset {offset}", actual=f"{found} bytes")
 
 
 class _RemoteStream(ProcessBound, ByteReceiveStream):
@@ -134,6 +135,7 @@ class _RemoteStream(ProcessBound, ByteReceiveStream):
         self._connection, self._limits = connection, limits
         self._digest, self._size = digest, size
         self._offset = offset
+        self._left = size - offset
         self._hasher = hasher
         self._loads: _Loads | None = None
         self._piece = b""
@@ -147,7 +149,8 @@ class _RemoteStream(ProcessBound, ByteReceiveStream):
 
         Raises:
             anyio.EndOfStream: the blob has ended and matches its digest.
-            DataCorrupt: it does not match; raised instead of the end, again on every further call.
+            DataCorrupt: it does not match, or the server sends more or fewer bytes than the blob has; raised instead of the end, again on
+                every further call.
         """
         if max_bytes <= 0:
             raise ValueError("max_bytes must be positive")
@@ -177,14 +180,21 @@ class _RemoteStream(ProcessBound, ByteReceiveStream):
             request = {"digest": str(self._digest), "offset": self._offset}
             self._loads = _Loads(self._connection, request, about, self._limits, self._hasher)
         piece = await self._loads.next()
-        if not piece:
+        self._left -= len(piece)
+        if not piece or self._left < 0:
             self._end = self._verdict()
             raise self._end
         return piece
 
     def _verdict(self) -> Exception:
-        failure = None if self._hasher is None else _differs(self._digest, self._hasher)
-        return failure or EndOfStream()
+        size = self._size - self._offset
+        if self._left < 0:
+            return _wrong_size(self._digest, self._offset, size, "more")
+        if self._hasher is not None:
+            return _differs(self._digest, self._hasher) or EndOfStream()
+        if self._left:
+            return _wrong_size(self._digest, self._offset, size, f"{size - self._left} bytes")
+        return EndOfStream()
 
 
 class _Loads(ProcessBound):
@@ -251,6 +261,10 @@ async def _joined(pieces: list[bytes]) -> bytes:
     if len(pieces) == 1:
         return pieces[0]
     return await calls.run(join_bytes, pieces)
+
+
+def _wrong_size(digest: Digest, offset: int, size: int, found: str) -> DataCorrupt:
+    return DataCorrupt(digest, expected=f"{size} bytes from offset {offset}", actual=found)
 
 
 def _differs(digest: Digest, hasher: Hasher) -> DataCorrupt | None:

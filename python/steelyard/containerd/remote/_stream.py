@@ -119,7 +119,15 @@ class WriteStream(ProcessBound):
         """Take in what has arrived."""
         outcome = self._call.outcome  # before the answers: after it there are no more
         for answer in self._call.take(1 << 20):
-            self.last = self._called.read(answer)
+            if self.failure is not None:
+                break
+            try:
+                self.last = self._called.read(answer)
+            except ValueError as error:
+                # No later one is looked at.
+                self.ended, self.failure = True, Refused(Code.INTERNAL, f"answer: {error}")
+                self._call.cancel()
+                break
             if self._sizes:  # containerd says the last one twice
                 self.in_flight -= self._sizes.popleft()
                 self._answered += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -13,14 +14,18 @@ from steelyard.containerd.remote._answers import (
     LeaseAnswer,
     StatusAnswer,
     Time,
+    WriteAnswer,
 )
 from steelyard.digest import Digest
 from steelyard.model import Descriptor, Image, Info, Labels, Lease, Status
 
-__all__ = ("EXPIRE", "to_image", "to_info", "to_lease", "to_status")
+__all__ = ("EXPIRE", "check_subject", "check_written", "to_image", "to_info", "to_lease", "to_status")
 
 EXPIRE = "containerd.io/gc.expire"
 """The label of a lease with its end."""
+
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d([.,]\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+"""The times that containerd takes for the end of a lease. Python takes more, some of them as local times."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _AFTER_LAST = -62135596800, 253402300800
@@ -42,10 +47,39 @@ def _to_labels(items: Mapping[str, str]) -> Labels:
     return labels
 
 
+def _check_number(kind: str, number: int) -> None:
+    if number < 0:
+        raise ValueError(f"{kind} {number}: expected at least 0")
+
+
+def check_subject(value: object, name: str) -> None:
+    """Check that a value is about what was asked for: the digest of a blob, a ref, an image name, the ID of a lease.
+
+    Raises:
+        ValueError: it is about something else.
+    """
+    match value:
+        case Info(digest=digest):
+            found = str(digest)
+        case Status(ref=found) | Image(name=found) | Lease(id=found):
+            pass
+        case _:
+            return
+    if found != name:
+        raise ValueError(f"it is about {found[:200]!r}, expected {name[:200]!r}")
+
+
+def check_written(message: WriteAnswer) -> WriteAnswer:
+    """Return the answer to a message of a Write, if its offset and its digest can be such."""
+    _check_number("offset", message.offset)
+    if message.digest:
+        Digest.parse(message.digest)
+    return message
+
+
 def to_info(message: InfoAnswer) -> Info:
     """Return the Info of a blob. A listing of containerd 1.6 does not say when labels were set."""
-    if message.size < 0:
-        raise ValueError(f"size {message.size}: expected at least 0")
+    _check_number("size", message.size)
     created = _to_time(message.created_at)
     return Info(
         digest=Digest.parse(message.digest),
@@ -58,6 +92,8 @@ def to_info(message: InfoAnswer) -> Info:
 
 def to_status(message: StatusAnswer) -> Status:
     """Return the Status of an ingest. On the wire, 0 is a total that is not known."""
+    _check_number("offset", message.offset)
+    _check_number("total", message.total)
     return Status(
         ref=message.ref,
         offset=message.offset,
@@ -70,6 +106,7 @@ def to_status(message: StatusAnswer) -> Status:
 
 def _to_descriptor(message: DescriptorAnswer) -> Descriptor:
     """Return the descriptor. On the wire, an empty text or 0 is what is not known."""
+    _check_number("size", message.size)
     return Descriptor(
         digest=Digest.parse(message.digest),
         size=message.size or None,
@@ -94,8 +131,9 @@ def to_lease(message: LeaseAnswer) -> Lease:
     labels = dict(message.labels)
     end = labels.pop(EXPIRE, None)
     expires_at = None
-    if end is not None:
-        with suppress(ValueError, OverflowError):  # set by another client; containerd ignores it, too
+    # Another client may have set another text; containerd ignores it, too.
+    if end is not None and _RFC_3339.fullmatch(end):
+        with suppress(ValueError, OverflowError):
             expires_at = datetime.fromisoformat(end).astimezone(UTC)
     return Lease(
         id=message.id, created_at=_to_time(message.created_at), expires_at=expires_at, labels=_to_labels(labels)
