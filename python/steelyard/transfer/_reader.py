@@ -47,7 +47,7 @@ class _BlobStream(ByteReceiveStream):
             raise ClosedResourceError
         piece = await self._reader.read_at(self._offset, max_bytes)
         if piece:
-            await hash_piece(self._hasher, piece)
+            self._hasher = await hash_piece(self._hasher, piece)
             self._offset += len(piece)
             return piece
         found = self._hasher.digest()

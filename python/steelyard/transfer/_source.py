@@ -37,12 +37,19 @@ READ_BYTES = 1 << 20
 _INLINE = 64 << 10
 
 
-async def hash_piece(hasher: Hasher, piece: Buffer) -> None:
-    """Update the hasher, off the event loop when that takes longer than the way there."""
-    if len(memoryview(piece)) > _INLINE:
-        await run(hasher.update, piece)
-    else:
+async def hash_piece(hasher: Hasher, piece: Buffer) -> Hasher:
+    """Return a hasher that has also hashed the piece, off the event loop when that takes longer than the way there.
+
+    Cancellation:
+        The given hasher has not hashed it.
+    """
+    if len(memoryview(piece)) <= _INLINE:
         hasher.update(piece)
+        return hasher
+    # CANCEL: asyncio's own cancel is raised in place of the result of a call that has run.
+    longer = hasher.copy()
+    await run(longer.update, piece)
+    return longer
 
 
 class Pieces(ABC):
@@ -70,7 +77,7 @@ class Pieces(ABC):
         """Read and drop the next `size` bytes, or fewer where the source ends, and return their digest."""
         hasher = Hasher(algorithm)
         while size and (piece := await self.read(min(size, READ_BYTES))):
-            await hash_piece(hasher, piece)
+            hasher = await hash_piece(hasher, piece)
             size -= len(piece)
         return hasher.digest()
 

@@ -100,7 +100,7 @@ class RemoteWriter(ProcessBound, Writer):
             self._check()
             piece = data if whole else bytes(part)
             if self._hasher is not None:
-                await hash_piece(self._hasher, piece)
+                self._hasher = await hash_piece(self._hasher, piece)
             self._pending.append(piece)
             self._pending_size += size
             self._offset += size

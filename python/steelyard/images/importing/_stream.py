@@ -273,5 +273,5 @@ def _ref(entry: Entry, named: Digest | None) -> str | None:
 async def _hash(algorithm: Algorithm, pieces: AsyncIterator[memoryview]) -> Digest:
     hasher = Hasher(algorithm)
     async for piece in pieces:
-        await hash_piece(hasher, piece)
+        hasher = await hash_piece(hasher, piece)
     return hasher.digest()
