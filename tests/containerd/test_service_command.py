@@ -17,6 +17,8 @@ import grpc
 import pytest
 from grpc import StatusCode
 
+from steelyard import InvalidArgument
+from steelyard.cli import serve
 from steelyard_bench._proto import content_pb2 as pb
 
 from .serving import serving
@@ -177,6 +179,18 @@ def test_what_containerd_needs_is_printed_and_nothing_served(tmp_path: Path) -> 
         "proxy_plugins": {"mine": {"type": "content", "address": str(tmp_path / 'with "quotes"')}},
     } == config
     assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["é", "\U0001f4e6", "\x7f", '"\\\t\x1f', "\u2028"])
+def test_the_configuration_is_toml_whatever_the_names_are(name: str) -> None:
+    config = tomllib.loads(serve.config(Path(f"/run/{name}"), name))
+
+    assert {name: {"type": "content", "address": f"/run/{name}"}} == config["proxy_plugins"]
+
+
+def test_a_name_that_toml_cannot_have_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="not Unicode text"):
+        serve.config(Path("/run/\udcff"), "steelyard")
 
 
 def test_where_a_server_answers_the_exit_code_is_6_and_what_is_no_socket_is_2(short_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -78,10 +79,28 @@ def test_a_limit_of_messages_can_be_set_and_a_read_keeps_to_its_own(short_path: 
     assert [3 * MIB] * 11 == sizes
 
 
-@pytest.mark.parametrize("settings", [{"read_bytes": 0}, {"read_bytes": 16 * MIB}, {"calls": 0}])
-def test_limits_that_cannot_be_are_refused(settings: dict[str, int]) -> None:
-    with pytest.raises(InvalidArgument, match=next(iter(settings))):
-        Server(MemoryStore(), "/tmp/s", **settings)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("read_bytes", 0),
+        ("read_bytes", 16 * MIB),
+        ("message_bytes", 0),
+        ("message_bytes", 1 << 32),
+        ("message_bytes", 1 << 70),
+        ("calls", 0),
+        ("calls", 1 << 62),
+        ("calls", 1 << 70),
+        ("idle_seconds", 0),
+        ("idle_seconds", math.nan),
+        ("wait_seconds", -1),
+        ("wait_seconds", math.nan),
+        ("grace_seconds", -1),
+        ("grace_seconds", math.nan),
+    ],
+)
+def test_limits_that_cannot_be_are_refused(name: str, value: float) -> None:
+    with pytest.raises(InvalidArgument, match=name):
+        Server(MemoryStore(), "/tmp/s", **{name: value})  # type: ignore[arg-type]
 
 
 def test_more_writers_than_the_limit_are_to_come_again_until_one_ends(

@@ -8,12 +8,14 @@ import socket
 import stat
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 
 from steelyard import InvalidArgument, MemoryStore, StorageError
+from steelyard.containerd import RemoteStore
 from steelyard.containerd.service import Server, parse_address
 
 from .wire import off_loop, wire
@@ -178,11 +180,25 @@ async def test_a_path_may_be_as_long_as_a_socket_allows_and_have_any_letters(sho
 
 
 @pytest.mark.parametrize(
-    "address", ["", "tcp://localhost:80", "unix:", "unix://", "dns:x", "a\0b", "/" + "x" * 107, "vsock:1:2"]
+    "address",
+    [
+        "",
+        "tcp://localhost:80",
+        "unix:",
+        "unix://",
+        "unix://run/a.sock",
+        "dns:x",
+        "npipe:x",
+        "a\0b",
+        "a\ud800",
+        "/" + "x" * 107,
+        "vsock:1:2",
+    ],
 )
 def test_an_address_that_is_no_path_is_refused(address: str) -> None:
-    with pytest.raises(InvalidArgument, match="address"):
-        parse_address(address)
+    for take in parse_address, RemoteStore, partial(Server, MemoryStore()):
+        with pytest.raises(InvalidArgument, match="address"):
+            take(address)
 
 
 def test_an_address_is_a_path_or_a_path_after_its_scheme(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -190,7 +206,8 @@ def test_an_address_is_a_path_or_a_path_after_its_scheme(monkeypatch: pytest.Mon
 
     assert Path("/run/a.sock") == parse_address("/run/a.sock") == parse_address("unix:///run/a.sock")
     assert Path("/run/a.sock") == parse_address("unix:/run/a.sock") == parse_address(Path("/run/a.sock"))
-    assert tmp_path / "a.sock" == parse_address("a.sock")
+    assert tmp_path / "a.sock" == parse_address("a.sock") == parse_address("unix:a.sock")
+    assert tmp_path / "a:b" == parse_address("./a:b")
 
 
 async def test_clients_connect_by_the_address_that_the_server_gives(short_path: Path) -> None:

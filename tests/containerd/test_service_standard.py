@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 import urllib.request
 from functools import partial
@@ -199,6 +200,13 @@ async def test_metrics_count_calls_codes_bytes_and_open_ingests(local_store: Loc
 def test_a_metrics_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(InvalidArgument, match="metrics address"):
         Server(MemoryStore(), "/tmp/s", metrics_address=address)
+
+
+@pytest.mark.anyio
+async def test_a_metrics_address_without_a_host_of_that_name_is_refused(short_path: Path) -> None:
+    for host in "host.invalid", "[::1]":
+        with pytest.raises(InvalidArgument, match=re.escape(f"metrics address {host}:0: ")):
+            await Server(MemoryStore(), short_path / "s", metrics_address=f"{host}:0").__aenter__()
 
 
 def test_image_names_are_made_changed_listed_and_removed(content: Wire) -> None:

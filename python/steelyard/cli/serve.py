@@ -14,6 +14,7 @@ from steelyard.cli.context import Context
 from steelyard.cli.explain import UsageError
 from steelyard.cli.parameters import Parameter
 from steelyard.cli.serve_log import log_to_stderr
+from steelyard.errors import InvalidArgument
 
 _HELP = "steelyard serve containerd --help"
 
@@ -104,8 +105,16 @@ disabled_plugins = ["io.containerd.content.v1.content"]
 
 
 def _quoted(text: str) -> str:
-    """Return a basic string of TOML, which has the syntax of JSON."""
-    return json.dumps(text)
+    """Return a basic string of TOML: JSON's, but for the escapes of surrogates, which TOML does not have, and for DEL.
+
+    Raises:
+        InvalidArgument: TOML cannot have the text.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"{text[:100]!r}: not Unicode text, which a TOML file has: {error.reason}") from None
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _absolute(address: str) -> Path:

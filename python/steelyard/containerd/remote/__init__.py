@@ -3,7 +3,7 @@
 | Module | Has |
 | --- | --- |
 | `_store` | the store |
-| `_address`, `_channel` | where the server is, and the connection to it |
+| `_channel` | the connection to the server |
 | `_messages` | the methods and their answers |
 | `_calls` | calls with one request, with deadlines, and what a cancelled one leaves |
 | `_stream`, `_writer`, `_put` | one Write stream, the writer on it, small blobs in one message |

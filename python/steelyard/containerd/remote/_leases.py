@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -10,28 +11,40 @@ from typing import Any
 from anyio.lowlevel import checkpoint
 
 from steelyard._runtime.fork import ProcessBound
-from steelyard.containerd.remote import _address
 from steelyard.containerd.remote._calls import GRACE, Limits, ask
 from steelyard.containerd.remote._channel import Connection
 from steelyard.containerd.remote._errors import About
 from steelyard.containerd.remote._messages import method
 from steelyard.containerd.remote._values import EXPIRE
 from steelyard.digest import Digest
-from steelyard.errors import InvalidDigest, LeaseEnded, LeaseExists, NotFound, SteelyardError
+from steelyard.errors import InvalidArgument, InvalidDigest, LeaseEnded, LeaseExists, NotFound, SteelyardError
 from steelyard.filters import lease_fields
 from steelyard.filters._async import choose, compiled
 from steelyard.leases import Leases, check_expires, check_lease, new_lease
 from steelyard.model import Labels, Lease, LeaseResources
 from steelyard.options import check_ref
 
-__all__ = ("RemoteLeases", "check_id")
+__all__ = ("RemoteLeases", "check_header", "check_id")
+
+_HEADER = re.compile(r"[!-~]{1,1024}", re.ASCII)
 
 _BLOB, _INGEST = "content", "ingests"
 
 
 def check_id(lease: str) -> str:
     """Return the ID of a lease, if it can be sent as one: it is a header of each call under the lease."""
-    _address.check_lease(check_lease(lease))
+    check_header(check_lease(lease))
+    return lease
+
+
+def check_header(lease: str | None) -> str | None:
+    """Return the ID of a lease or None, if a header can have it.
+
+    Raises:
+        InvalidArgument: it cannot.
+    """
+    if lease is not None and not _HEADER.fullmatch(lease):
+        raise InvalidArgument(f"lease {lease[:100]!r}: expected printable ASCII without spaces")
     return lease
 
 

@@ -16,13 +16,13 @@ from steelyard._runtime.opening import opening
 from steelyard._runtime.refqueue import share_queue
 from steelyard.base import BaseStore
 from steelyard.collection import CollectDefaults, Collected, CollectOptions, Reason
+from steelyard.containerd._address import parse_address
 from steelyard.containerd._namespaces import check_namespace
-from steelyard.containerd.remote._address import check_lease, socket_path
 from steelyard.containerd.remote._calls import Limits
 from steelyard.containerd.remote._channel import Channel, Connection
 from steelyard.containerd.remote._content import Content
 from steelyard.containerd.remote._errors import About, Refused, error_of
-from steelyard.containerd.remote._leases import RemoteLeases, check_id
+from steelyard.containerd.remote._leases import RemoteLeases, check_header, check_id
 from steelyard.containerd.remote._names import RemoteImageNames
 from steelyard.containerd.remote._put import AT_ONCE, put_small
 from steelyard.containerd.remote._reader import RemoteReader, read_whole
@@ -95,12 +95,12 @@ class RemoteStore(ProcessBound, BaseStore):
         message_bytes: int = 1 << 20,
         window_bytes: int = 32 << 20,
     ) -> None:
-        channel = Channel(socket_path(address))
+        channel = Channel(parse_address(address))
         self._limits = Limits(
             timeout=timeout, idle_timeout=idle_timeout, message_bytes=message_bytes, window_bytes=window_bytes
         )
         self._is_borrowed = False
-        self._connection = Connection(channel, check_namespace(namespace), check_lease(lease))
+        self._connection = Connection(channel, check_namespace(namespace), check_header(lease))
         self._content = Content(self._connection, self._limits)
         self._held: dict[str, _Held] = {}
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import logging
 
+from steelyard.containerd._address import parse_address as parse_address
 from steelyard.containerd.service._server import Server as Server
-from steelyard.containerd.service._socket import parse_address as parse_address
 
 __all__ = ("Server", "parse_address")
 

@@ -77,7 +77,8 @@ class LoopCalls:
 
     def settle(self) -> None:
         """Wait until all that was posted before has begun, so that the end of the tasks waits for it."""
-        with suppress(RuntimeError, CancelledError):  # as above, or the loop is being cancelled
+        # As above; or the loop is being cancelled; or it was busy for too long, and has begun all nevertheless.
+        with suppress(RuntimeError, CancelledError, TimeoutError):
             self.run(checkpoint)
 
     def _begin(self, function: Callable[[], Awaitable[ResultT]], result: Future[ResultT]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import sys
 import threading
 from collections.abc import Iterable, Iterator
@@ -98,6 +99,7 @@ class Page:
 
     Raises (when it is made):
         StorageError: the address is taken, or none of this machine's.
+        InvalidArgument: the host has no address of IPv4.
     """
 
     def __init__(self, address: tuple[str, int], server: ContentServer) -> None:
@@ -115,6 +117,8 @@ class Page:
         try:
             app = prometheus.make_wsgi_app(registry)
             self._listener = make_server(host, port, app, server_class=_Listener, handler_class=_Handler)
+        except socket.gaierror as error:  # an OSError whose number is none of the system's
+            raise InvalidArgument(f"metrics address {host}:{port}: {error.strerror}") from error
         except OSError as error:
             raise StorageError.of(error, operation="bind", path=f"{host}:{port}") from error
         self._thread = threading.Thread(

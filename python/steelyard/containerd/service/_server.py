@@ -16,11 +16,12 @@ from steelyard import _native
 from steelyard._runtime.calls import run
 from steelyard._runtime.fork import ProcessBound
 from steelyard._runtime.scopes import task_group
+from steelyard.containerd._address import parse_address
 from steelyard.containerd.service._codes import refused
 from steelyard.containerd.service._loop_store import LoopCalls, LoopStore
 from steelyard.containerd.service._metrics import Page, parse_metrics_address
 from steelyard.containerd.service._notes import pass_on
-from steelyard.containerd.service._socket import Place, parse_address, private_place
+from steelyard.containerd.service._socket import Place, private_place
 from steelyard.content import Store
 from steelyard.errors import FailedPrecondition, InvalidArgument, StorageError
 from steelyard.local import LocalStore
@@ -31,6 +32,12 @@ logger = logging.getLogger("steelyard.containerd")
 
 _CONTAINERD = "containerd"
 """The program that collects the garbage of a store, where the store does not."""
+
+
+_MOST_BYTES = (1 << 32) - 1
+"""The most bytes of a message: its length has 32 bits on the wire."""
+
+_MOST_CALLS = 1 << 20
 
 
 class Server(ProcessBound):
@@ -70,7 +77,9 @@ class Server(ProcessBound):
         CollectionBusy: without `own_collector`, a collection of the store is running.
         StorageError: a server already answers on that path (EADDRINUSE), the path is not a socket (ENOTSOCK), the file
             system refused, or the system refuses the needed threads (EAGAIN).
-        InvalidArgument: the address is not a path, or the path is too long for a socket.
+
+    Raises (when it is made):
+        InvalidArgument: the address is not a path, or the path is too long for a socket; a number is out of range.
     """
 
     def __init__(
@@ -87,12 +96,19 @@ class Server(ProcessBound):
         own_collector: bool = False,
         metrics_address: str | None = None,
     ) -> None:
+        if not 64 < message_bytes <= _MOST_BYTES:
+            raise InvalidArgument(f"message_bytes {message_bytes}: expected 65 to {_MOST_BYTES} bytes")
         if not 0 < read_bytes <= message_bytes - 64:
             raise InvalidArgument(
                 f"read_bytes {read_bytes}: expected 1 to {message_bytes - 64}, so that it fits a message"
             )
-        if calls < 1:
-            raise InvalidArgument(f"calls {calls}: expected 1 or more")
+        if not 1 <= calls <= _MOST_CALLS:
+            raise InvalidArgument(f"calls {calls}: expected 1 to {_MOST_CALLS}")
+        for name, seconds in ("idle", idle_seconds), ("wait", wait_seconds):
+            if not seconds > 0:
+                raise InvalidArgument(f"{name}_seconds {seconds}: expected more than 0")
+        if not grace_seconds >= 0:
+            raise InvalidArgument(f"grace_seconds {grace_seconds}: expected 0 or more")
         self._store = store
         self._path = parse_address(address)
         self._wait_seconds = wait_seconds

@@ -19,37 +19,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from steelyard.errors import InvalidArgument, StorageError
+from steelyard.errors import StorageError
 
-__all__ = ("Place", "parse_address", "private_place")
-
-PATH_LIMIT = 107
-"""The most bytes of a socket's path: what `sockaddr_un` holds, less a NUL."""
+__all__ = ("Place", "private_place")
 
 _ANSWER_SECONDS = 1.0
 
 _WAITING = 1024
 """The most connections that wait to be accepted."""
-
-
-def parse_address(address: str | os.PathLike[str]) -> Path:
-    """Return the path that an address names: a path, or a path after ``unix:``.
-
-    Raises:
-        InvalidArgument: it names something else, or the path is too long for a socket.
-    """
-    text = os.fspath(address)
-    scheme, colon, rest = text.partition(":")
-    if colon and scheme == "unix":
-        text = rest.removeprefix("//")
-    elif "://" in text or (colon and scheme in {"dns", "ipv4", "ipv6", "tcp", "vsock", "unix-abstract"}):
-        raise InvalidArgument(f"address {address}: expected the path of a Unix socket, or unix:///PATH")
-    if not text or "\0" in text:
-        raise InvalidArgument(f"address {str(address)!r}: expected the path of a Unix socket, or unix:///PATH")
-    path = Path(text).absolute()
-    if len(os.fsencode(path)) > PATH_LIMIT:
-        raise InvalidArgument(f"address {path}: expected a path of at most {PATH_LIMIT} bytes, as sockets have it")
-    return path
 
 
 class Place:
