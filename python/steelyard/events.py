@@ -68,6 +68,9 @@ EVENT_FIELDS = ("type", "digest", "size", "name", "previous", "lease", "reason",
 _TAKEN = 256
 """The most events that are taken from the native core at a time."""
 
+_MOST = 2**32 - 1
+"""The most events that can wait for a subscriber."""
+
 _INLINE_EVENTS = 32
 """The most events that are returned without letting other tasks run."""
 
@@ -125,13 +128,13 @@ class Events(ProcessBound, Iteration[Event]):
         buffer: the most events that wait for the subscriber.
 
     Raises:
-        InvalidArgument: `buffer` is less than 1.
+        InvalidArgument: `buffer` is less than 1 or more than 2**32 - 1.
         InvalidFilter: at the start of the subscription.
     """
 
     def __init__(self, source: Callable[[], _Native], filters: Sequence[str], *, buffer: int) -> None:
-        if buffer < 1:
-            raise InvalidArgument(f"buffer: expected at least 1, found {buffer}")
+        if not 1 <= buffer <= _MOST:
+            raise InvalidArgument(f"buffer: expected 1 to {_MOST}, found {buffer}")
         self._source = source
         self._filters = tuple(filters)
         self._buffer = buffer

@@ -137,6 +137,41 @@ async def test_a_clock_that_jumps_ahead_ends_no_grace_time(monkeypatch: pytest.M
     assert {digest, future} == await stored(store)
 
 
+@pytest.mark.parametrize("kind", [LocalStore, MemoryStore])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9999-12-31T23:59:59-01:00",
+        "0001-01-01T00:00:00+01:00",
+        "2020-W01-1T00:00:00Z",
+        "20200101T000000Z",
+        "2020-01-01 00:00:00Z",
+        "2020-01-01T00:00:00+00",
+    ],
+)
+async def test_a_time_that_has_not_passed_or_is_none_of_rfc_3339_keeps_its_blob(
+    tmp_path: Path, kind: type[LocalStore | MemoryStore], text: str
+) -> None:
+    async with LocalStore(tmp_path / "store") if kind is LocalStore else MemoryStore() as store:
+        digest = (await store.put(b"data", labels={mark.ROOT: "1", mark.EXPIRE: text})).digest
+        result, gone = await collect(store, grace=AT_ONCE)
+
+        assert (1, set()) == (result.kept.labels, gone)
+        assert (await store.why(digest)).root is not None
+
+
+@pytest.mark.parametrize("kind", [LocalStore, MemoryStore])
+async def test_the_longest_times_remove_nothing(tmp_path: Path, kind: type[LocalStore | MemoryStore]) -> None:
+    async with LocalStore(tmp_path / "store") if kind is LocalStore else MemoryStore() as store:
+        await keep(store, b"data")
+        async with store.writer("ref") as writer:
+            await writer.write(b"data")
+        await store.collect()
+        result, gone = await collect(store, grace=timedelta.max, ingest_age=timedelta.max)
+
+        assert (0, set()) == (result.ingests, gone)
+
+
 async def test_a_store_behind_containerd_leaves_it_to_containerd() -> None:
     store = RemoteStore("/nowhere.sock")
     for call in (store.collect(), store.why(digest_of(b""))):

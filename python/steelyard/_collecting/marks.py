@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -38,6 +39,9 @@ REFERENCE = "containerd.io/gc.ref.content"
 _MOST = 100
 """The most warnings of a collection."""
 
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+"""A time as containerd writes and reads it. `datetime.fromisoformat` takes many other texts, which keep a blob in other stores."""
+
 _STARTED = (datetime.now(UTC), time.monotonic())
 
 
@@ -72,12 +76,14 @@ def has_passed(labels: Labels, owner: str, warnings: Warnings) -> bool:
 
 
 def expiry_of(labels: Labels) -> datetime | None:
-    """Return the time of the label ``gc.expire``, or None if there is none."""
-    try:
-        expires_at = datetime.fromisoformat(labels[EXPIRE])
-    except (KeyError, ValueError):
+    """Return the time of the label ``gc.expire``, or None if there is none that is a time of RFC 3339."""
+    text = labels.get(EXPIRE, "")
+    if _RFC_3339.fullmatch(text) is None:
         return None
-    return None if expires_at.tzinfo is None else expires_at.astimezone(UTC)
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):  # no such day, or in UTC no year from 1 to 9999
+        return None
 
 
 class Entry(NamedTuple):

@@ -295,7 +295,7 @@ class Store(Provider, Ingester, Manager, BatchManager, IngestManager, Collector)
 
         Raises:
             Unsupported: the store has no events, or was opened read-only.
-            InvalidArgument: `buffer` is less than 1.
+            InvalidArgument: `buffer` is less than 1 or more than 2**32 - 1.
             InvalidFilter: at the start of the subscription.
         """
 

@@ -24,7 +24,7 @@ class Note(NamedTuple):
 
     def is_older_than(self, other: Self, age: timedelta) -> bool:
         """Return whether it was made that long before another: both clocks must say so, because one may be set."""
-        return self.at + age <= other.at and self.monotonic + age.total_seconds() <= other.monotonic
+        return other.at - self.at >= age and self.monotonic + age.total_seconds() <= other.monotonic
 
 
 class Blob:

@@ -168,7 +168,7 @@ class Marking:
             ingest is not None
             and self._ingest_age is not None
             and ingest.held_since is None
-            and ingest.updated_at + self._ingest_age <= now_at_least()
+            and now_at_least() - ingest.updated_at >= self._ingest_age
             and not self._contents.leases.has_ingest(ref)
         )
 

@@ -194,6 +194,8 @@ class EventingContract:
     async def test_invalid_arguments_are_refused(self, store: Store) -> None:
         with pytest.raises(InvalidArgument):
             store.events(buffer=0)
+        with pytest.raises(InvalidArgument):
+            store.events(buffer=2**64)
         with pytest.raises(InvalidFilter):
             async with store.events("type=deleted"):
                 pass
