@@ -17,7 +17,15 @@ import msgspec
 from steelyard._runtime.chunks import slices
 from steelyard._runtime.concurrent import map_concurrently
 from steelyard.digest import Digest
-from steelyard.errors import CollectionBusy, CollectionRefused, ServerRefused, SteelyardError, Unreachable
+from steelyard.errors import (
+    CollectionBusy,
+    CollectionRefused,
+    DataCorrupt,
+    ServerRefused,
+    SteelyardError,
+    Unreachable,
+)
+from steelyard.objects._decoding import decoded
 from steelyard.objects._layout import COLLECTING, PROTECTED, blob_key, document_key
 from steelyard.objects._requests import Missing, Object, Requests, Taken
 from steelyard.objects._watch import Note, Seen, State, batch_key, decode_notes, server_time
@@ -142,7 +150,7 @@ class Run:
         async def read(each: Object) -> None:
             with suppress(Missing):
                 _, data = await self._requests.get(each.key)
-                found.extend(decode_notes(data))
+                found.extend(decode_notes(each.key, data))
             # Read once: the marks have it from now on. So the next listing is short.
             await self._requests.delete(each.key)
 
@@ -259,9 +267,10 @@ async def _create(requests: Requests, key: str, content: bytes) -> bool:
 async def _check_silent(requests: Requests, state: State, own: set[str]) -> None:
     """Raise CollectionBusy unless the latest collection was one of our own, or has shown no sign of life for long."""
     holder = "unknown"
-    with suppress(msgspec.MsgspecError):
-        data = await _content(requests, f"{COLLECTING}{state.seen.number:016d}/begin") or b""
-        found = msgspec.json.decode(data, type=_Begin)
+    with suppress(DataCorrupt):
+        key = f"{COLLECTING}{state.seen.number:016d}/begin"
+        data = await _content(requests, key) or b""
+        found = decoded(msgspec.json.Decoder(_Begin).decode, data, key=key, expected="the begin of a collection")
         if found.id in own:
             return
         holder = f"process {found.process} on {found.host}"

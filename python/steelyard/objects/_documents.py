@@ -14,6 +14,7 @@ from steelyard.digest import Digest
 from steelyard.errors import CollectionRefused, DataCorrupt
 from steelyard.hashing import digest_of
 from steelyard.model import Buffer
+from steelyard.objects._decoding import decoded
 from steelyard.objects._layout import DOCUMENTS, blob_key, digest_named, document_key
 from steelyard.objects._requests import Missing, Requests, Taken
 
@@ -58,6 +59,10 @@ def may_name(data: Buffer) -> bool:
     """Return whether a blob may be a document, by its size and its first bytes."""
     view = memoryview(data)
     return view.nbytes <= DOCUMENT_LIMIT and may_be_document(bytes(view[:_HEAD]))
+
+
+def _references(data: bytes) -> References:
+    return msgspec.json.decode(data, type=_Names).references()
 
 
 async def register(requests: Requests, digest: Digest, data: Buffer) -> bool:
@@ -105,11 +110,7 @@ class Documents:
                 _, data = await self._requests.get(document_key(digest))
             except Missing:
                 return
-            try:
-                named = msgspec.json.decode(data, type=_Names).references()
-            except ValueError as error:  # invalid JSON, or an invalid digest
-                raise DataCorrupt(document_key(digest), expected="what a document names", actual=str(error)) from None
-            self._add(digest, named)
+            self._add(digest, decoded(_references, data, key=document_key(digest), expected="what a document names"))
 
         await map_concurrently([each for each in digests if each not in self._known], read, concurrency=_AT_ONCE)
 

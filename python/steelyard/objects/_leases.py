@@ -17,6 +17,7 @@ from steelyard.filters import lease_fields
 from steelyard.filters._async import choose, compiled
 from steelyard.leases import Leases, check_expires, check_lease, new_lease
 from steelyard.model import Labels, Lease, LeaseResources
+from steelyard.objects._decoding import decoded
 from steelyard.objects._layout import LEASED, LEASES, digest_named, hashed, label_name
 from steelyard.objects._records import Record, Records
 from steelyard.objects._requests import Missing, Object, Requests
@@ -238,7 +239,7 @@ class ObjectLeases(ProcessBound, Leases):
     async def _fill(self, held: HeldLease, objects: Iterable[Object]) -> None:
         refs = []
         for each in objects:
-            _, kind, name = each.key.removeprefix(LEASED).split("/", 2)
+            kind, _, name = each.key.removeprefix(LEASED).partition("/")[2].partition("/")
             if kind == "refs":
                 refs.append(each.key)
             elif (digest := digest_named(name)) is not None:
@@ -247,7 +248,7 @@ class ObjectLeases(ProcessBound, Leases):
         async def read(key: str) -> None:
             with suppress(Missing):
                 _, data = await self._requests.get(key)
-                held.refs.add(data.decode())
+                held.refs.add(decoded(bytes.decode, data, key=key, expected="the ref of an ingest"))
 
         await map_concurrently(refs, read, concurrency=_AT_ONCE)
 

@@ -9,10 +9,12 @@ from uuid import uuid4
 import msgspec
 
 from steelyard._runtime.calls import run
-from steelyard.errors import DataCorrupt, IncompatibleFormat, NotFound, ServerRefused
+from steelyard.errors import IncompatibleFormat, NotFound, ServerRefused
+from steelyard.objects._decoding import decoded
 from steelyard.objects._layout import FORMAT, MARKER
 from steelyard.objects._probe import ServerCheck, kept_check, probe
 from steelyard.objects._requests import Missing, Requests, Taken
+from steelyard.objects._uploads import StorageErrors
 
 __all__ = ("Marker", "check_file", "check_marker")
 
@@ -36,6 +38,8 @@ async def check_marker(requests: Requests, spool: Path, *, read_only: bool) -> M
 
     Raises:
         NotFound: there is no store, and it shall be opened read-only.
+        DataCorrupt: the marker is damaged.
+        StorageError: the spool cannot be read or written.
         IncompatibleFormat: a newer release wrote the store.
         ServerRefused: the server cannot keep a store.
     """
@@ -45,18 +49,19 @@ async def check_marker(requests: Requests, spool: Path, *, read_only: bool) -> M
             raise NotFound(requests.address, kind="store")
         return marker
     file = check_file(spool)
-    kept = await run(kept_check, file)
+    with StorageErrors(file, "read the check of the server"):
+        kept = await run(kept_check, file)
     if marker is not None and kept is not None and kept.fault is None and kept.store == marker.id:
         return marker
     check = await probe(requests, None if marker is None else marker.id)
     if check.fault is not None:
-        await run(_note, file, check)
+        await _keep(file, check)
         raise ServerRefused(requests.address, reason=check.fault)
     while marker is None:
         with suppress(Taken):
             await requests.put(MARKER, msgspec.json.encode(Marker(format=FORMAT, id=uuid4().hex)), create=True)
         marker = await _read(requests)
-    await run(_note, file, msgspec.structs.replace(check, store=marker.id))
+    await _keep(file, msgspec.structs.replace(check, store=marker.id))
     return marker
 
 
@@ -70,15 +75,16 @@ async def _read(requests: Requests) -> Marker | None:
         _, data = await requests.get(MARKER)
     except Missing:
         return None
-    try:
-        marker = msgspec.json.decode(data, type=Marker)
-    except msgspec.MsgspecError as error:
-        raise DataCorrupt(
-            f"{requests.address}: {MARKER}", expected="the marker of a store", actual=str(error)
-        ) from None
+    decode = msgspec.json.Decoder(Marker).decode
+    marker = decoded(decode, data, key=f"{requests.address}: {MARKER}", expected="the marker of a store")
     if marker.format > FORMAT:
         raise IncompatibleFormat(requests.address, actual=str(marker.format), supported=str(FORMAT))
     return marker
+
+
+async def _keep(file: Path, check: ServerCheck) -> None:
+    with StorageErrors(file, "keep the check of the server"):
+        await run(_note, file, check)
 
 
 def _note(path: Path, check: ServerCheck) -> None:

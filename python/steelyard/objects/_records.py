@@ -13,6 +13,7 @@ If that exists already, another client was first, and the change starts again fr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
@@ -22,7 +23,8 @@ import msgspec
 
 from steelyard._runtime.backoff import pause_seconds
 from steelyard._runtime.concurrent import map_concurrently
-from steelyard.errors import DataCorrupt, Unreachable
+from steelyard.errors import Unreachable
+from steelyard.objects._decoding import decoded
 from steelyard.objects._requests import Missing, Object, Requests, Taken
 
 __all__ = ("KEEP", "Keep", "Record", "Records")
@@ -38,6 +40,9 @@ _LOOKS = 16
 
 _HISTORY = 16
 """How many IDs of earlier versions a version names."""
+
+_VERSION = re.compile(r"(.+)/(\d{16,18})", re.ASCII)
+"""The name of a record and the number of a version. Other objects below the prefix are of other programs."""
 
 ValueT = TypeVar("ValueT")
 
@@ -97,7 +102,7 @@ class Records(Generic[ValueT]):
 
     def __init__(self, requests: Requests, prefix: str, value: type[ValueT]) -> None:
         self._requests, self._prefix = requests, prefix
-        self._decode = msgspec.json.Decoder(value | None).decode
+        self._decode_value = msgspec.json.Decoder(value | None).decode
 
     async def read(self, name: str) -> Record[ValueT] | None:
         """Return the newest version of a record, or None if there never was one, or none is left."""
@@ -158,7 +163,8 @@ class Records(Generic[ValueT]):
         """Return the newest version of each record of which a listing has objects, in order."""
         newest: dict[str, Object] = {}
         for each in objects:
-            newest[self._name_of(each.key)] = each  # in order: the last one of a record counts
+            if name := self._name_of(each.key):
+                newest[name] = each  # in order: the last one of a record counts
 
         async def read(found: Object) -> Record[ValueT] | None:
             try:
@@ -187,16 +193,17 @@ class Records(Generic[ValueT]):
         return await self.among([each for each in found if names is None or self._name_of(each.key) in names])
 
     async def _versions(self, name: str) -> list[Object]:
-        return await self._requests.every(f"{self._prefix}{name}/")
+        found = await self._requests.every(f"{self._prefix}{name}/")
+        return [each for each in found if self._name_of(each.key) == name]
 
     async def _at(self, found: Object) -> Record[ValueT]:
         _, data = await self._requests.get(found.key)
-        try:
-            version = msgspec.json.decode(data, type=_Version)
-            value = self._decode(version.value)
-        except msgspec.MsgspecError as error:
-            raise DataCorrupt(found.key, expected="a version of a record", actual=str(error)) from None
+        version, value = decoded(self._decode, data, key=found.key, expected="a version of a record")
         return Record(self._name_of(found.key), _number_of(found.key), version, value, found.modified_ns)
+
+    def _decode(self, data: bytes) -> tuple[_Version, ValueT | None]:
+        version = _decode_version(data)
+        return version, self._decode_value(version.value)
 
     async def _create(self, name: str, old: Record[ValueT] | None, value: Any) -> Record[ValueT] | None:
         """Create the next version; return None if another client was first."""
@@ -232,7 +239,12 @@ class Records(Generic[ValueT]):
             return False
 
     def _name_of(self, key: str) -> str:
-        return key.removeprefix(self._prefix).rpartition("/")[0]
+        """Return the name of the record of which an object is a version, or nothing for an object of another program."""
+        found = _VERSION.fullmatch(key.removeprefix(self._prefix))
+        return "" if found is None else found[1]
+
+
+_decode_version = msgspec.json.Decoder(_Version).decode
 
 
 async def _pause(attempt: int) -> None:

@@ -6,6 +6,7 @@ on their way are sent again. `ListParts` would return the same, but not every se
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -279,15 +280,19 @@ class _Note:
 class StorageErrors:
     """Raises what the operating system raises as the store's own errors."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, operation: str = "note an upload") -> None:
+        self._path, self._operation = path, operation
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, OSError) and not isinstance(error, SteelyardError):
-            raise StorageError.of(error, operation="note an upload", path=str(self._path)) from None
+        if isinstance(error, SteelyardError):
+            return
+        if isinstance(error, ValueError):  # a path with a null byte
+            raise StorageError(errno.EINVAL, operation=self._operation, path=str(self._path)) from None
+        if isinstance(error, OSError):
+            raise StorageError.of(error, operation=self._operation, path=str(self._path)) from None
 
 
 def _noted(directory: Path) -> dict[str, str]:

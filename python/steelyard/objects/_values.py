@@ -8,11 +8,16 @@ import msgspec
 
 from steelyard.collection import CollectDefaults
 from steelyard.digest import Digest
+from steelyard.leases import check_expires, check_lease
 from steelyard.model import Descriptor, Image, Labels, Lease
+from steelyard.names import check_name
+from steelyard.options import check_size
 
 __all__ = ("DefaultsValue", "LabelValue", "LeaseValue", "NameValue", "after", "to_time")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST = datetime(9000, 1, 1, tzinfo=UTC)
+"""No time of a value is later, so there is room for what is added to it."""
 
 
 class LabelValue(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +33,11 @@ class LabelValue(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str]
     at: datetime
     blob: str | None
+
+    def __post_init__(self) -> None:
+        """Refuse what no store has written; so do the other values."""
+        Labels(self.labels)
+        _check_time(self.at)
 
 
 class NameValue(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +58,13 @@ class NameValue(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str]
     created_at: datetime
     updated_at: datetime
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        check_size(self.size)
+        _check_time(self.created_at)
+        _check_time(self.updated_at)
+        self.image()
 
     @classmethod
     def of(cls, image: Image) -> NameValue:
@@ -98,6 +115,12 @@ class LeaseValue(msgspec.Struct, frozen=True, kw_only=True):
     expires: float
     labels: dict[str, str]
 
+    def __post_init__(self) -> None:
+        check_lease(self.id)
+        check_expires(timedelta(seconds=self.expires))
+        _check_time(self.created_at)
+        Labels(self.labels)
+
     def lease(self) -> Lease:
         """Return the lease."""
         expires_at = self.created_at + timedelta(seconds=self.expires)
@@ -114,6 +137,10 @@ class DefaultsValue(msgspec.Struct, frozen=True, kw_only=True):
     grace: int
     ingest_age: int
 
+    def __post_init__(self) -> None:
+        times = self.times()
+        times.check(times.grace, times.ingest_age)
+
     @classmethod
     def of(cls, times: CollectDefaults) -> DefaultsValue:
         """Return what is stored of times."""
@@ -125,6 +152,11 @@ class DefaultsValue(msgspec.Struct, frozen=True, kw_only=True):
         return CollectDefaults(
             grace=timedelta(microseconds=self.grace), ingest_age=timedelta(microseconds=self.ingest_age)
         )
+
+
+def _check_time(at: datetime) -> None:
+    if at.tzinfo is None or not _EPOCH - timedelta(days=1) <= at <= _LAST:
+        raise ValueError(f"a time from {_EPOCH} to {_LAST} was expected, not {at}")
 
 
 def to_time(ns: int) -> datetime:

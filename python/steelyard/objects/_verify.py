@@ -87,7 +87,7 @@ class Verification:
 def _load(file: Path) -> Digest | None:
     try:
         return Digest.parse(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, InvalidArgument):
+    except (FileNotFoundError, InvalidArgument, UnicodeDecodeError):
         return None
 
 

@@ -22,6 +22,7 @@ import anyio
 import msgspec
 
 from steelyard.errors import ServerRefused
+from steelyard.objects._decoding import decoded
 from steelyard.objects._layout import COLLECTING, PROTECTED
 from steelyard.objects._requests import Missing, Object, Requests
 from steelyard.objects._shared import Shared
@@ -175,7 +176,7 @@ class Watch:
                 _, data = await self._requests.get(found.key)
             except Missing:
                 return frozenset()  # it is finished
-            self._batches[found.key] = decode_batch(data)
+            self._batches[found.key] = decode_batch(found.key, data)
         return self._batches[found.key]
 
 
@@ -186,8 +187,18 @@ def batch_key(number: int, batch: int) -> str:
 
 _sleep = anyio.sleep
 
-decode_batch = msgspec.json.Decoder(frozenset[str]).decode
-decode_notes = msgspec.json.Decoder(tuple[Note, ...]).decode
+_to_batch = msgspec.json.Decoder(frozenset[str]).decode
+_to_notes = msgspec.json.Decoder(tuple[Note, ...]).decode
+
+
+def decode_batch(key: str, data: bytes) -> frozenset[str]:
+    """Return the digests of a batch; raises DataCorrupt."""
+    return decoded(_to_batch, data, key=key, expected="digests that a collection removes")
+
+
+def decode_notes(key: str, data: bytes) -> tuple[Note, ...]:
+    """Return the notes of a writer; raises DataCorrupt."""
+    return decoded(_to_notes, data, key=key, expected="blobs that a writer relies on")
 
 
 async def server_time(requests: Requests) -> int:
