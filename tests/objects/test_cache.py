@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 from steelyard.digest import Digest
-from steelyard.errors import DataCorrupt, InvalidArgument, NotFound, StorageFull
+from steelyard.errors import CollectionRefused, DataCorrupt, InvalidArgument, NotFound, StorageFull
 from steelyard.local import LocalStore
 from steelyard.model import Descriptor
 from steelyard.objects import ObjectStore
@@ -287,6 +287,48 @@ def held_by_another_process(root: Path, ref: str) -> Iterator[None]:
         yield
     finally:
         process.communicate()
+
+
+async def test_processes_that_share_a_new_cache_keep_its_budget(
+    opened: Callable[..., Any], asked: Asked, tmp_path: Path
+) -> None:
+    async with opened(cache_bytes=3000) as store, LocalStore(tmp_path / "cache" / "cache") as local:
+        digests = [(await store.put(data_of(1000, number))).digest for number in range(6)]
+        for digest in digests:
+            await store.get(digest)
+
+        assert (await local.stats()).blob_bytes <= 3000
+        asked.take()
+        await store.get(digests[-1])
+        assert [] == asked.take()
+
+
+async def test_a_cache_that_cannot_be_collected_fails_no_read(
+    opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def collect(self: LocalStore, **_: object) -> None:
+        raise CollectionRefused(str(self.path), cause="open", reason="other processes have the store open")
+
+    monkeypatch.setattr(LocalStore, "collect", collect)
+    async with opened(cache_bytes=3000) as store:
+        for number in range(6):
+            data = data_of(1000, number)
+            assert data == await store.get((await store.put(data)).digest)
+            assert data == await read_blob(store, digest_of(data))
+
+
+async def test_a_cache_whose_metadata_is_lost_keeps_its_budget(opened: Callable[..., Any], tmp_path: Path) -> None:
+    local = tmp_path / "cache" / "cache"
+    async with opened(cache_bytes=3000) as store:
+        digests = [(await store.put(data_of(1000, number))).digest for number in range(6)]
+        await store.get(digests[0])
+    for file in local.glob("meta.db*"):
+        file.unlink()
+    async with opened(cache_bytes=3000) as store:
+        for digest in digests:
+            await store.get(digest)
+    async with LocalStore(local) as cached:
+        assert await cached.exists(digests[-1])
 
 
 async def test_a_stalled_process_does_not_hold_up_a_read(

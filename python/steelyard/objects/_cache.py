@@ -9,12 +9,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
+from steelyard._runtime.calls import run
 from steelyard._runtime.opening import opening
 from steelyard._runtime.refqueue import ref_queue, share_queue
 from steelyard._runtime.scopes import managed
 from steelyard.content import Ingester, Provider
 from steelyard.digest import Algorithm, Digest
-from steelyard.errors import CollectionBusy, DataCorrupt, NotFound, StorageError, Unavailable
+from steelyard.errors import CollectionBusy, CollectionRefused, DataCorrupt, NotFound, StorageError, Unavailable
 from steelyard.local import LocalStore
 from steelyard.local.reader import LocalReader
 from steelyard.local.writer import LocalWriter
@@ -64,7 +65,15 @@ class Cache:
 
     async def aopen(self) -> None:
         """Open the store of the cache."""
+        is_new = not await run(self._local.path.exists)
         await self._local.aopen()
+        if is_new:
+            try:
+                # Its first collection must be alone, and later other processes have the cache open.
+                await self._collect(self._most)
+            except BaseException:
+                await self._local.aclose()
+                raise
 
     async def aclose(self) -> None:
         """Close the store of the cache."""
@@ -187,10 +196,15 @@ class Cache:
                 self._stored = (await self._local.stats()).blob_bytes
             if self._stored + self._coming > self._most:
                 left = max(0, int(self._most * _LEFT) - self._coming)
-                with suppress(CollectionBusy):
-                    await self._local.collect(grace=timedelta(0), max_bytes=left, ingest_age=_INGEST_AGE)
+                await self._collect(left)
                 self._stored = (await self._local.stats()).blob_bytes
             return self._stored
+
+    async def _collect(self, most: int) -> None:
+        """Remove the least recently used blobs, unless another process does, or keeps a first collection from being alone."""
+        with suppress(CollectionBusy, CollectionRefused):
+            # No root of a cache is worth more than its budget: its metadata may have been lost.
+            await self._local.collect(grace=timedelta(0), max_bytes=most, ingest_age=_INGEST_AGE, accept_roots=True)
 
 
 class _Target(Ingester):

@@ -36,6 +36,8 @@ SKEW = timedelta(minutes=1)
 
 _AT_ONCE = 32
 
+_HASHED = len(hashed(""))
+
 _FORGOTTEN = timedelta(days=1)
 """The age after which nothing is left of a lease that was deleted: no stale change of it can be accepted any more."""
 
@@ -240,7 +242,7 @@ class ObjectLeases(ProcessBound, Leases):
         refs = []
         for each in objects:
             kind, _, name = each.key.removeprefix(LEASED).partition("/")[2].partition("/")
-            if kind == "refs":
+            if kind == "refs" and len(name) == _HASHED:  # others are of other programs
                 refs.append(each.key)
             elif (digest := digest_named(name)) is not None:
                 held.digests.add(digest)
