@@ -14,12 +14,18 @@ __all__ = ("lying_server",)
 
 
 @contextmanager
-def lying_server() -> Iterator[str]:
-    """Run the server in threads of this process, and return its URL."""
+def lying_server(*, refused: dict[str, int] | None = None) -> Iterator[str]:
+    """Run the server in threads of this process, and return its URL.
+
+    Args:
+        refused: by method the status of all answers, and of all listings by ``LIST``; it may change meanwhile.
+    """
     kept: dict[str, bytes] = {}
+    statuses = {} if refused is None else refused
 
     class Handler(_Handler):
         objects = kept
+        refused = statuses
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = False
@@ -35,17 +41,27 @@ def lying_server() -> Iterator[str]:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.0"  # a connection for each request: none is left at the end
     objects: dict[str, bytes]
+    refused: dict[str, int]
 
     def log_message(self, *args: Any) -> None:
         """Say nothing."""
 
     def do_PUT(self) -> None:
-        self.objects[self._key()] = self.rfile.read(int(self.headers["content-length"]))
-        self._answer(200, b"")
+        data = self.rfile.read(int(self.headers["content-length"] or 0))
+        if "PUT" in self.refused:
+            return self._answer(self.refused["PUT"], b"")
+        self.objects[self._key()] = data
+        return self._answer(200, b"")
+
+    def do_POST(self) -> None:
+        self._answer(self.refused.get("POST", 501), b"")
 
     def do_GET(self) -> None:
         query = dict(parse_qsl(urlsplit(self.path).query))
-        if "list-type" in query:
+        name = "LIST" if "list-type" in query else self.command
+        if name in self.refused:
+            return self._answer(self.refused[name], b"")
+        if name == "LIST":
             prefix = query.get("prefix", "")
             return self._answer(200, _listing([key for key in sorted(self.objects) if key.startswith(prefix)]))
         data = self.objects.get(self._key())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -129,6 +131,32 @@ async def test_a_server_that_lets_two_writers_create_an_object_is_refused(tmp_pa
             assert [] == [info async for info in opened.walk()]
             with pytest.raises(Unsupported):
                 await opened.put(b"data")
+
+
+@pytest.mark.parametrize("status", [404, 412])
+async def test_an_answer_that_makes_no_sense_is_a_refusal(tmp_path: Path, status: int) -> None:
+    """Such as the page of a proxy in front of the server, for a request about no object that may be missing."""
+    refused: dict[str, int] = {}
+    with lying_server(refused=refused) as endpoint:
+        assert 200 == request("PUT", endpoint, "/bucket/p/steelyard.json", data=b'{"format": 1, "id": "1"}')[0]
+        address = f"s3://bucket/p?endpoint={endpoint}"
+        async with ObjectStore(address, spool=tmp_path / "spool", read_only=True) as store:
+            refused |= dict.fromkeys(("LIST", "PUT", "POST"), status)
+            requests = store._require().requests
+            calls: list[Callable[[], Awaitable[object]]] = [
+                store.images.list,
+                partial(requests.page, "blobs/"),
+                partial(requests.put, "key", b"", create=False),
+                partial(requests.begin, "key"),
+            ]
+            if status == 404:
+                calls.append(partial(requests.put, "key", b"", create=True))
+            else:
+                refused["GET"] = status
+                calls.append(partial(requests.get, "key"))
+            for call in calls:
+                with pytest.raises(ServerRefused):
+                    await call()
 
 
 async def test_no_server_answers(tmp_path: Path) -> None:

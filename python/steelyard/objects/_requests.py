@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import anyio
@@ -122,8 +123,8 @@ class Requests:
         async def create(index: int) -> None:
             try:
                 key, data, mark = rows[index]
-                await self._done(lambda: self._client.put(key, data, create=True, mark=mark))
-            except (SteelyardError, Taken, Missing) as error:
+                await self._done(lambda: self._client.put(key, data, create=True, mark=mark), Taken)
+            except (SteelyardError, Taken) as error:
                 outcomes[index] = error
             else:
                 outcomes[index] = None
@@ -145,7 +146,8 @@ class Requests:
     ) -> tuple[Object, bytes]:
         """Read an object, or a part of it; `Missing`, `Taken` if it has another etag."""
         part = None if size is None else (offset, size)
-        row, data = await self._done(lambda: self._client.get(self._prefix + key, range=part, etag=etag))
+        start = partial(self._client.get, self._prefix + key, range=part, etag=etag)
+        row, data = await self._done(start, Missing, *(() if etag is None else (Taken,)))
         return self._object(row), data
 
     def body(self, key: str, *, offset: int, size: int, algorithm: str | None) -> ObjectBody:
@@ -154,11 +156,11 @@ class Requests:
 
     async def receive(self, body: ObjectBody, etag: str | None) -> None:
         """Wait until there are bytes of a body to take; `Missing`, `Taken` if the object has another etag."""
-        await self._done(lambda: self._client.receive(body, etag=etag))
+        await self._done(lambda: self._client.receive(body, etag=etag), Missing, Taken)
 
     async def head(self, key: str) -> Object:
         """Look at an object; `Missing`."""
-        return self._object(await self._done(lambda: self._client.head(self._prefix + key)))
+        return self._object(await self._done(lambda: self._client.head(self._prefix + key), Missing))
 
     async def delete(self, key: str) -> None:
         """Remove an object, if it exists."""
@@ -193,7 +195,7 @@ class Requests:
 
     async def copy(self, source: str, target: str) -> None:
         """Copy an object at the server; `Missing`."""
-        await self._done(lambda: self._client.copy(self._prefix + source, self._prefix + target))
+        await self._done(lambda: self._client.copy(self._prefix + source, self._prefix + target), Missing)
 
     async def begin(self, key: str) -> str:
         """Begin a multipart upload, and return its ID."""
@@ -202,16 +204,16 @@ class Requests:
     async def part(self, key: str, upload: str, number: int, *, path: str, offset: int, size: int) -> str:
         """Send a part, a range of a file, and return what `complete` needs; `Missing` if the upload is gone."""
         return await self._done(
-            lambda: self._client.part(self._prefix + key, upload, number, path=path, offset=offset, size=size)
+            lambda: self._client.part(self._prefix + key, upload, number, path=path, offset=offset, size=size), Missing
         )
 
     async def part_of(self, key: str, upload: str, number: int, data: bytes) -> str:
         """Send a part as `part` does, from memory."""
-        return await self._done(lambda: self._client.part_of(self._prefix + key, upload, number, data))
+        return await self._done(lambda: self._client.part_of(self._prefix + key, upload, number, data), Missing)
 
     async def complete(self, key: str, upload: str, parts: list[str]) -> None:
         """Make the object of its parts; `Missing` if the upload is gone."""
-        await self._done(lambda: self._client.complete(self._prefix + key, upload, parts))
+        await self._done(lambda: self._client.complete(self._prefix + key, upload, parts), Missing)
 
     async def abort(self, key: str, upload: str) -> None:
         """Discard a multipart upload, if it exists."""
@@ -225,7 +227,8 @@ class Requests:
         An end of the kind ``"key"`` is after a whole key, of which the page may lack some; any other end is after one upload.
         """
         try:
-            rows, end = await self._done(lambda: self._client.uploads(self._prefix + prefix, after=after, limit=PAGE))
+            start = partial(self._client.uploads, self._prefix + prefix, after=after, limit=PAGE)
+            rows, end = await self._done(start, Missing)
         except Missing as absent:  # what some servers answer to a call that they do not have
             raise ServerRefused(self.address, reason=f"it does not list uploads: {absent}") from None
         if end is not None and end == after:
@@ -236,26 +239,29 @@ class Requests:
         """Return what the server calls itself, and its time in nanoseconds since the epoch; None for what it does not say."""
         return await self._done(self._client.server)
 
-    async def _done(self, start: Callable[[], ObjectRequest[ResultT]]) -> ResultT:
+    async def _done(self, start: Callable[[], ObjectRequest[ResultT]], *awaited: type[Missing | Taken]) -> ResultT:
+        """Make a request, and raise its failure: `Missing` and `Taken` only where the caller awaits them."""
         for attempt in range(_CONFLICTS):
             try:
                 request = start()
                 return await run_job(request, request.wait())
             except RequestFailed as failed:
                 if failed.args[0] != "conflict" or attempt == _CONFLICTS - 1:
-                    raise self._error(*failed.args) from None
+                    raise self._error(awaited, *failed.args) from None
             await anyio.sleep(pause_seconds(attempt, first=0.05, most=2.0))
         raise AssertionError
 
     def _outcome(self, answer: str | Exception) -> Exception | None:
         if isinstance(answer, str):
             return None
-        return self._error(*answer.args) if isinstance(answer, RequestFailed) else answer
+        return self._error((Taken,), *answer.args) if isinstance(answer, RequestFailed) else answer
 
-    def _error(self, kind: str, code: str | None, message: str) -> SteelyardError | Missing | Taken:
-        if kind == "not_found" and code in _ABSENT:
+    def _error(
+        self, awaited: Sequence[type[Missing | Taken]], kind: str, code: str | None, message: str
+    ) -> SteelyardError | Missing | Taken:
+        if kind == "not_found" and code in _ABSENT and Missing in awaited:
             return Missing(message)
-        if kind == "precondition":
+        if kind == "precondition" and Taken in awaited:
             return Taken(message)
         if kind == "unreachable":
             return Unreachable(self.address, reason=message)

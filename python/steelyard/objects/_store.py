@@ -151,8 +151,12 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         try:
             await check_marker(requests, self._root, read_only=self._read_only)
             spool = await LocalStore(self._root / "spool").aopen()
-            if self._cache is not None:
-                await self._cache.aopen()
+            try:
+                if self._cache is not None:
+                    await self._cache.aopen()
+            except BaseException:
+                await spool.aclose()
+                raise
         except BaseException:
             await requests.aclose()
             raise
