@@ -72,6 +72,28 @@ async def test_a_failure_leaves_the_blob_and_no_upload(bucket: Bucket, store: Ob
     assert {} == bucket.uploads
 
 
+@pytest.mark.parametrize("request_name", ["copy", "head"])
+async def test_a_blob_that_is_healed_while_the_server_copies_it_stays(
+    bucket: Bucket, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, request_name: str
+) -> None:
+    monkeypatch.setattr(_aside, "_COPIED", 5 << 30)
+    looks = 0
+
+    async def before(client: BucketRequests, name: str, key: str) -> None:
+        nonlocal looks
+        del client, key
+        looks += name == "head"
+        if name == request_name and (name == "copy" or looks == 2):
+            bucket.write(blob_key(DIGEST), b"undamaged")
+
+    bucket.before = before
+    with pytest.raises(DataCorrupt):
+        await store.verify(DIGEST)
+
+    assert b"undamaged" == await store.get(DIGEST)
+    assert [] == quarantined(bucket)
+
+
 async def test_a_blob_that_is_replaced_meanwhile_stays(bucket: Bucket, store: ObjectStore) -> None:
     async def before(client: BucketRequests, name: str, key: str) -> None:
         del client, key

@@ -37,8 +37,13 @@ async def move_aside(requests: Requests, blobs: Blobs, digest: Digest, found: Ob
             await requests.copy(source, target)
         else:
             await _send_again(requests, source, target, found)
+        # A copy has no condition, and another client may have healed the blob since it was read.
+        is_same = (await requests.head(source)).etag == found.etag
     except (Missing, Taken):
         return  # another client was faster
+    if not is_same:
+        await requests.delete(target)
+        return
     await blobs.delete(digest)
     await blobs.gone([digest], "quarantined")
 
