@@ -127,6 +127,8 @@ def test_leases_are_listed_and_ended(shell: Shell) -> None:
     assert [name] == shell.run("leases", "rm", name).lines
     assert "next: steelyard leases ls" in shell.run("leases", "rm", name, code=3).err
     shell.run("leases", "ls", "nosuch==1", code=2)
+    shell.run("leases", "create", "second", "--expires", "1h", "--digest", "sha256:xyz", code=2)
+    assert [] == shell.run("leases", "ls").lines
     assert [sha256(b"data")] == shell.run("gc", "--grace", "0s", "-q").lines
 
 

@@ -56,6 +56,15 @@ def test_what_goes_out_comes_in(shell: Shell, archive: bytes) -> None:
     assert out == shell.run("export", "-", "demo:1", STEELYARD_STORE=str(shell.home / "other")).raw
 
 
+def test_a_layout_without_an_index_is_no_fault_of_the_store(shell: Shell) -> None:
+    (shell.home / "layout").mkdir()
+    (shell.home / "layout" / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+
+    done = shell.run("import", "layout", code=3)
+    assert "layout/index.json: not found" in done.err
+    assert "next:" not in done.err
+
+
 @pytest.mark.parametrize(
     ("source", "words", "step"),
     [

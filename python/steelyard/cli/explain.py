@@ -18,6 +18,9 @@ from steelyard.options import looks_like_content
 
 __all__ = ("NoSource", "Report", "UsageError", "explain", "leaves")
 
+_OBJECTS = ("collecting/", "documents/", "images/", "labels/", "leased/", "leases/", "protected/", "settings/", "s3://")
+"""The first letters of what is damaged in a bucket, blobs aside. Nothing rebuilds that."""
+
 
 class UsageError(errors.InvalidArgument):
     """The command line is wrong.
@@ -159,7 +162,7 @@ def _next_step(error: BaseException, program: str, command: str | None, about: s
             return f"{program} images ls"
         case errors.IncompleteImage(name=name):
             return f"{program} images check {quoted(name)}" if ":" in name and not name.startswith("sha") else None
-        case errors.NotFound(kind="image" | "URL") | errors.ServerRefused() | errors.InvalidResponse():
+        case errors.NotFound(kind="image" | "file" | "URL") | errors.ServerRefused() | errors.InvalidResponse():
             return None  # a source lacks it; or the server says why: the message has it
         case errors.NotFound():
             return f"{program} ls"
@@ -184,6 +187,8 @@ def _next_step(error: BaseException, program: str, command: str | None, about: s
             return None  # a link in an image layout; the message says what helps
         case errors.DataCorrupt(name=name) if name.endswith("/data"):
             return f"{program} ingests"  # whose `abort` drops the damaged one
+        case errors.DataCorrupt(name=name) if name.startswith(_OBJECTS):
+            return None  # an object in a bucket; the message names it
         case errors.DataCorrupt(name=name):
             blob = name.removeprefix("blob ")
             return f"{program} verify {blob}" if ":" in blob and "/" not in blob else f"{program} doctor --rebuild"

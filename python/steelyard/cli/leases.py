@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 from steelyard._units import Duration
@@ -11,7 +12,8 @@ from steelyard.cli.parameters import Parameter
 from steelyard.cli.printing import shown
 from steelyard.cli.records import EndedLeaseRecord, LeaseRecord
 from steelyard.content import Store
-from steelyard.errors import SteelyardError
+from steelyard.digest import Digest
+from steelyard.errors import NotFound, SteelyardError
 from steelyard.filters import LEASE_FIELDS
 from steelyard.model import Lease
 
@@ -34,7 +36,8 @@ async def ls(
     check_fields(filters, LEASE_FIELDS, "leases")
     async with context.open_store() as store:
         for lease in await store.leases.list(*filters):
-            await _emit(context, store, lease)
+            with suppress(NotFound):  # it has ended since
+                await _emit(context, store, lease)
 
 
 async def create(
@@ -56,11 +59,11 @@ async def create(
         context: the run.
     """
     context.begin("leases", "leases")
-    labels = labels_of(label or ())
+    labels, named = labels_of(label or ()), list(map(Digest.parse, digest or ()))
     async with context.open_store(change=True) as store:
         created = await store.leases.create(lease, expires=expires, labels=labels)
-        if digest:
-            await store.leases.add(created.id, digests=digest)
+        if named:
+            await store.leases.add(created.id, digests=named)
         await _emit(context, store, created)
 
 
