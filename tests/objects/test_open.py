@@ -118,6 +118,26 @@ def test_a_broken_shared_file_is_named_and_not_repeated(tmp_path: Path, monkeypa
     assert CANARY not in "".join(traceback.format_exception(caught.value))
 
 
+def test_a_user_without_a_home_has_settings_and_a_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as one of a container, whose number is in no list of users."""
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+
+    assert {"bucket": "bucket"}.items() <= client_options(ObjectAddress.parse("s3://bucket")).items()
+    assert "spool" in ObjectStore("s3://bucket").spool.parts
+
+
+def test_a_shared_file_may_be_below_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "credentials").write_text("[default]\naws_access_key_id = x\n", encoding="utf-8")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "~/credentials")
+
+    assert "x" == client_options(ObjectAddress.parse("s3://bucket"))["access_key_id"]
+
+
 async def test_a_server_that_lets_two_writers_create_an_object_is_refused(tmp_path: Path) -> None:
     with lying_server() as endpoint:
         store = ObjectStore(f"s3://bucket/p?endpoint={endpoint}", spool=tmp_path / "spool")

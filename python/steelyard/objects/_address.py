@@ -102,5 +102,6 @@ def _shown(text: str) -> str:
 
 def default_spool(address: ObjectAddress) -> Path:
     """Return the directory of unfinished ingests, if the caller names none: for each address its own."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "steelyard" / "spool" / hashlib.sha256(str(address).encode()).hexdigest()[:16]
+    stated = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    cache = stated if stated.is_absolute() else Path(os.path.expanduser("~")) / ".cache"  # noqa: PTH111 - it never fails
+    return cache / "steelyard" / "spool" / hashlib.sha256(str(address).encode()).hexdigest()[:16]

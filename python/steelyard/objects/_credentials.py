@@ -65,7 +65,7 @@ def client_options(address: ObjectAddress) -> Settings:
 
 
 def _section(variable: str, default: str, name: str) -> Settings:
-    path = Path(os.environ.get(variable) or Path.home() / ".aws" / default)
+    path = Path(os.path.expanduser(os.environ.get(variable) or f"~/.aws/{default}"))  # noqa: PTH111 - it never fails
     parser = configparser.RawConfigParser()
     try:
         parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
