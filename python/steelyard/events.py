@@ -22,6 +22,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import TracebackType
 from typing import Literal, Protocol, Self
+from weakref import WeakSet
 
 import anyio
 import msgspec
@@ -220,6 +221,11 @@ class Events(ProcessBound, Iteration[Event]):
         else:
             self._waiting.extend(map(_to_event, rows))
 
+    def _finish(self) -> None:
+        """End the subscription for a store that is closed: the events that were taken are still returned."""
+        if self._native is not None:
+            self._native.close()
+
     def _end(self) -> None:
         self._ended = True
         self._waiting.clear()
@@ -253,6 +259,7 @@ class EventSource:
 
     def __init__(self) -> None:
         self._native = _native.Events()
+        self._subscribers: WeakSet[Events] = WeakSet()
 
     def publish(
         self,
@@ -274,7 +281,14 @@ class EventSource:
 
     def subscribe(self, filters: Iterable[str] = (), *, buffer: int) -> Events:
         """Return the events that match any of the filters; see `Store.events`."""
-        return Events(lambda: self._native, tuple(filters), buffer=buffer)
+        events = Events(lambda: self._native, tuple(filters), buffer=buffer)
+        self._subscribers.add(events)
+        return events
+
+    def end(self) -> None:
+        """End the subscriptions that have begun, when the store is closed. Later ones begin as ever."""
+        for events in list(self._subscribers):
+            events._finish()  # noqa: SLF001  # the same module
 
 
 def _to_event(row: _native._EventRow) -> Event:  # a name for type checkers only

@@ -31,7 +31,13 @@ __all__ = ("Components",)
 
 
 class Components:
-    """The components of an open store."""
+    """The components of an open store.
+
+    Attributes:
+        is_closed: whether the store was closed: stores with a lease have the components, too.
+    """
+
+    is_closed = False
 
     def __init__(
         self, root: Path, spool: LocalStore, requests: Requests, events: EventSource, cache: Cache | None

@@ -170,6 +170,8 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         """Close all writers; ingests are kept. A second call does nothing."""
         opened, self._opened = self._opened, None
         if opened is not None and self._has_opened:
+            opened.is_closed = True
+            self._events.end()
             try:
                 await opened.spool.aclose()
                 if opened.cache is not None:
@@ -374,7 +376,7 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         return self._require() if change is None else self._changeable(change)
 
     def _require(self) -> Components:
-        if self._opened is None:
+        if self._opened is None or self._opened.is_closed:
             raise FailedPrecondition(f"store {self.address}: not open; use it in `async with`")
         return self._opened
 
