@@ -35,7 +35,7 @@ async def test_the_events_of_a_store_end_when_it_closes(tmp_path: Path) -> None:
             begun.set()
             found.extend([event.type async for event in events])
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             begun = anyio.Event()
             tasks.start_soon(follow)

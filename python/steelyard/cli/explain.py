@@ -183,15 +183,8 @@ def _next_step(error: BaseException, program: str, command: str | None, about: s
             return f"{program} info {name.removeprefix('blob ')}"
         case errors.AlreadyExists(digest=digest):
             return f"{program} info {digest}"
-        case errors.DataCorrupt(expected="a regular file" | "directories"):
-            return None  # a link in an image layout; the message says what helps
-        case errors.DataCorrupt(name=name) if name.endswith("/data"):
-            return f"{program} ingests"  # whose `abort` drops the damaged one
-        case errors.DataCorrupt(name=name) if name.startswith(_OBJECTS):
-            return None  # an object in a bucket; the message names it
-        case errors.DataCorrupt(name=name):
-            blob = name.removeprefix("blob ")
-            return f"{program} verify {blob}" if ":" in blob and "/" not in blob else f"{program} doctor --rebuild"
+        case errors.DataCorrupt():
+            return _next_step_of_damage(error, program)
         case AmbiguousDigest(candidates=(first, *_)):
             return f"{program} info {first}"
         case errors.InvalidFilter():
@@ -206,6 +199,16 @@ def _next_step(error: BaseException, program: str, command: str | None, about: s
             return "pip install --upgrade 'steelyard[cli]'"
         case _:
             return _next_step_of_system(error, program, command)
+
+
+def _next_step_of_damage(error: errors.DataCorrupt, program: str) -> str | None:
+    name = error.name
+    if error.expected in {"a regular file", "directories"} or name.startswith(_OBJECTS):
+        return None  # a link in an image layout, or an object in a bucket; the message says what it is
+    if name.endswith("/data"):
+        return f"{program} ingests"  # whose `abort` drops the damaged one
+    blob = name.removeprefix("blob ")
+    return f"{program} verify {blob}" if ":" in blob and "/" not in blob else f"{program} doctor --rebuild"
 
 
 def _is_text(argument: str) -> bool:
