@@ -39,7 +39,7 @@ def content(size: int, number: int = 0) -> bytes:
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it came; names of fields are in lower case."""
+    """A request as it came; names of fields are in lower case, and several of one name are one list."""
 
     path: str
     headers: dict[str, str]
@@ -215,7 +215,11 @@ class Server:
             head += data
         first, *lines = head.decode("latin-1").split("\r\n\r\n")[0].split("\r\n")
         pairs = (line.partition(":") for line in lines)
-        return Request(first.split()[1], {name.lower(): value.strip() for name, _, value in pairs})
+        headers: dict[str, str] = {}
+        for name, _, value in pairs:
+            found = headers.get(name.lower())
+            headers[name.lower()] = value.strip() if found is None else f"{found}, {value.strip()}"
+        return Request(first.split()[1], headers)
 
 
 def _send(connection: socket.socket, reply: Reply) -> bool:

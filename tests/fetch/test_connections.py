@@ -14,7 +14,7 @@ from steelyard import MemoryStore
 from steelyard.errors import InvalidArgument, Unreachable
 from steelyard.fetch import Retries, fetch, fetch_many
 from steelyard.fetch._address import parse_url
-from steelyard.fetch._hosts import _url
+from steelyard.fetch._hosts import url_as_sent
 
 from .conftest import QUICK
 from .server import Reply, Server, content, ranged, running, stalled, whole
@@ -92,6 +92,38 @@ async def test_a_proxy_that_does_not_answer_is_unreachable(server: Server, monke
 
 
 @pytest.mark.parametrize(
+    "proxy", ["ftp://me:secret@host", "//host", "http://", "http://127.0.0.1:99999", "http://[secret", "socks5://host"]
+)
+async def test_a_proxy_that_cannot_be_one_is_refused_without_repeating_it(
+    monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setattr("steelyard.fetch._hosts.find_spec", lambda _: None)  # no SOCKS
+    async with MemoryStore() as store:
+        with pytest.raises((InvalidArgument, Unreachable)) as caught:
+            await fetch(store, "http://example.invalid/", retries=QUICK)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["Range", "range", "Host", "Content-Length", "transfer-encoding", "accept-encoding"])
+async def test_fields_that_a_fetch_writes_itself_are_refused(server: Server, name: str) -> None:
+    async with MemoryStore() as store:
+        with pytest.raises(InvalidArgument, match=f"found {name.lower()}"):
+            await fetch(store, server.plan("/file", whole(b"wool")), headers={name: "5"})
+    assert [] == server.requests
+
+
+async def test_the_case_of_a_caller_s_field_does_not_count(server: Server) -> None:
+    server.plan("/file", whole(b"wool"))
+    async with MemoryStore() as store:
+        url = server.url(credentials="me:secret@")
+        await fetch(store, url, headers={"authorization": "Bearer one", "user-agent": "two"})
+    (request,) = server.requests
+    assert "Basic " + base64.b64encode(b"me:secret").decode() == request.headers["authorization"]
+    assert "two" == request.headers["user-agent"]
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "http://example.org",
@@ -106,7 +138,7 @@ async def test_a_proxy_that_does_not_answer_is_unreachable(server: Server, monke
     ],
 )
 def test_a_url_is_sent_as_httpx2_sends_it(url: str) -> None:
-    found, expected = _url(parse_url(url)), httpx2.URL(url)
+    found, expected = url_as_sent(parse_url(url)), httpx2.URL(url)
 
     assert (expected.raw_host, expected.raw_path) == (found.host, found.target)
 

@@ -38,6 +38,10 @@ NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
             "Mon, 30 Nov 2026 12:00:00 GMT",
         ),
         ({"last-modified": "yesterday", "date": "Mon, 30 Nov 2026 12:01:00 GMT"}, None),
+        (
+            {"last-modified": f"Mon, 30 Nov {'9' * 20} 12:00:00 GMT", "date": "Mon, 30 Nov 2026 12:01:00 GMT"},
+            None,
+        ),
         ({"last-modified": "30 Feb 2026 12:00:00 GMT", "date": "Mon, 30 Nov 2026 12:01:00 GMT"}, None),
     ],
 )
@@ -77,6 +81,8 @@ def test_a_content_range_has_sense_or_is_none(value: str | None, expected: objec
         ("Mon, 30 Nov 2026 12:00:07 GMT", 7.0),
         ("Mon, 30 Nov 2026 11:00:00 GMT", 0.0),
         ("9" * 20, None),
+        (f"Mon, 30 Nov {'9' * 20} 12:00:00 GMT", None),
+        (f"Mon, 30 Nov 2026 {'9' * 20}:00:00 GMT", None),
     ],
 )
 def test_a_retry_after_is_a_number_or_a_time(value: str | None, expected: float | None) -> None:
@@ -139,6 +145,19 @@ def test_the_longest_name_that_the_path_ends_with_counts() -> None:
     assert f"sha256:{TWO}" == str(sums.digest_of("https://host/deep/file"))
     assert f"sha256:{ONE}" == str(sums.digest_of("https://host/other/file"))
     assert sums.digest_of("https://host/myfile") is None
+
+
+def test_only_the_path_of_a_url_is_decoded() -> None:
+    sums = Sums.parse(f"{ONE}  50%20.txt\n{TWO}  50 .txt\n")
+
+    assert f"sha256:{ONE}" == str(sums.digest_of("files/50%20.txt"))
+    assert f"sha256:{TWO}" == str(sums.digest_of("https://host/files/50%20.txt"))
+    with pytest.raises(InvalidArgument, match="expected a valid host"):
+        sums.digest_of("https://[host/file")
+
+
+def test_a_password_of_any_bytes_is_sent_as_it_is() -> None:
+    assert "Basic bWU6/zo=" == parse_url("https://me:%ff%3a@host/").authorization
 
 
 def test_sums_that_contradict_each_other_or_have_none_are_refused() -> None:

@@ -154,6 +154,15 @@ async def test_an_end_that_looks_like_a_break_needs_a_size_or_a_digest(server: S
         assert (await fetch(store, url, expected=found.digest)).new
 
 
+@pytest.mark.parametrize("size", [100, 3 << 20])
+async def test_a_part_that_was_not_asked_for_is_no_whole_file(server: Server, size: int) -> None:
+    url = server.plan("/file", lambda _: Reply(206, {"Content-Range": f"bytes 0-{size - 1}/*"}, content(size)))
+    async with MemoryStore() as store:
+        with pytest.raises(InvalidResponse, match="a part of a known total"):
+            await fetch(store, url, retries=QUICK)
+        assert size == (await fetch(store, url, size=size, retries=QUICK)).size
+
+
 async def test_a_body_that_is_too_short_is_an_error(server: Server) -> None:
     for data in (SMALL, LARGE):
         url = server.plan("/file", whole(data, Content_Length=str(len(data) + 1)))
@@ -204,7 +213,12 @@ async def test_a_caller_s_authorization_is_sent_in_place_of_none(server: Server)
 
 @pytest.mark.parametrize(
     ("location", "actual"),
-    [("/file", "more"), ("ftp://example.org/a", "something else"), ("http://[", "something else")],
+    [
+        ("/file", "more"),
+        ("ftp://example.org/a", "something else"),
+        ("http://[", "something else"),
+        ("http://" + "\u00fc" * 70, "something else"),
+    ],
 )
 async def test_redirects_that_lead_nowhere_are_refused(server: Server, location: str, actual: str) -> None:
     url = server.plan("/file", status(302, Location=location))

@@ -120,7 +120,8 @@ async def fetch(
         ref: the base of the ref of the ingest, by default made of the URL; the digest or the validator is added to it. With `open_at` and
             no `expected`, it is the whole ref, and names these bytes: choose another when the source changes.
         name: an image name, which then holds the blob; it may move.
-        headers: fields for the URL's own host; they do not follow a redirect to another one.
+        headers: fields for the URL's own host; they do not follow a redirect to another one. Fields that the fetch writes itself, such as
+            Range, are refused.
         ranges: the most ranges of a large file that are requested at once, each on a connection of its own: 64 MiB and more, from a
             server that takes ranges, with a strong validator or a known digest. Up to 8 MiB of each wait in memory.
         retries: how often and how long it tries again.
@@ -133,7 +134,7 @@ async def fetch(
         ServerRefused: another status, or an untrusted certificate.
         InvalidResponse: a response that contradicts itself or the request, a content coding, or a redirect that is not followed.
         UnexpectedSize, UnexpectedDigest: the file has another size or digest than the caller or the server says.
-        InvalidArgument: the URL, or neither or both of `url` and `open_at`.
+        InvalidArgument: the URL, a header, or the proxy of the environment; or neither or both of `url` and `open_at`.
         ImportError: the extra ``http`` is not installed.
         StorageError, and any other error of the store or of `open_at`.
 

@@ -31,9 +31,9 @@ def check_answer(shown: str, wanted: PutOptions, total: int | None, digest: Dige
         raise noted(UnexpectedSize(expected=wanted.size, actual=answer.total), shown)
     if wanted.expected is not None and stated is not None and stated != wanted.expected:
         raise noted(UnexpectedDigest(expected=wanted.expected, actual=stated), shown)
+    if answer.is_part and total is None and answer.total is None:
+        raise InvalidResponse(shown, expected="a part of a known total", actual="none")
     if answer.offset:
-        if answer.end is not None and total is None and answer.total is None:
-            raise InvalidResponse(shown, expected="a part of a known total", actual="none")
         other_size = total is not None and answer.total not in {None, total}
         if other_size or (digest is not None and stated not in {None, digest}):
             raise Changed

@@ -15,7 +15,7 @@ import msgspec
 from steelyard._runtime.scopes import managed
 from steelyard.errors import InvalidArgument, InvalidResponse
 from steelyard.fetch._address import Address
-from steelyard.fetch._hosts import Exchange, Hosts
+from steelyard.fetch._hosts import Exchange, Hosts, url_as_sent
 from steelyard.fetch._pauses import Retries, Transient
 
 __all__ = ("Connections", "connected", "drain")
@@ -57,9 +57,9 @@ class Connections:
         for _ in range(_MOST_REDIRECTS + 1):
             headers = dict(fields)
             if trusted:
-                headers |= own
+                headers = _merged(headers, own)
                 if target.authorization is not None:
-                    headers["Authorization"] = target.authorization
+                    headers = _merged(headers, {"Authorization": target.authorization})
             exchange = await self._hosts.send(target, headers, spare=spare)
             if exchange.status not in _REDIRECTS or "location" not in exchange.headers:
                 return exchange
@@ -96,6 +96,12 @@ async def drain(exchange: Exchange) -> None:
                     break
 
 
+def _merged(fields: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """Return fields, with others in place of those of the same name. The case of a name does not count: RFC 9110, 5.1."""
+    names = {str(name).lower() for name in own}
+    return {name: value for name, value in fields.items() if str(name).lower() not in names} | dict(own)
+
+
 def _redirected(address: Address, target: Address, location: str) -> Address:
     """Return the target of a redirect.
 
@@ -104,6 +110,7 @@ def _redirected(address: Address, target: Address, location: str) -> Address:
     """
     try:
         following = target.joined(location)
+        url_as_sent(following)
     except (InvalidArgument, ValueError):
         raise InvalidResponse(
             address.shown, expected="a redirect to a URL of HTTP", actual="a redirect to something else"

@@ -13,6 +13,7 @@ import select
 import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping
+from importlib.util import find_spec
 from typing import TypeAlias, cast
 
 import anyio
@@ -28,13 +29,15 @@ try:
 except ImportError as error:
     raise ImportError("URLs need httpx2: pip install 'steelyard[http]'") from error
 
-__all__ = ("Exchange", "Hosts")
+__all__ = ("Exchange", "Hosts", "url_as_sent")
 
 _READ_BYTES = 256 << 10
 """How much is read at a time: a step of the event loop costs more than these bytes."""
 
 _IDLE_SECONDS = 5.0
 _MOST_IDLE = 64
+_LAST_PORT = 65_535
+_BAD_PROXY = "proxy of the environment: expected a URL of HTTP or SOCKS with a host and a port"
 _BAD_FIELDS = "headers: expected text that a field of HTTP can have"
 _BROKEN = (httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.ProxyError)
 _PLAIN = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/?]|%[0-9A-Fa-f]{2})+", re.ASCII)
@@ -143,7 +146,7 @@ class Hosts:
             Busy: the host has none, and the request is `spare`.
             Transient: there is no response.
             ServerRefused: the certificate is not trusted.
-            InvalidArgument: the URL or a field cannot be sent.
+            InvalidArgument: the URL or a field cannot be sent, or the proxy of the environment is not valid.
         """
         request = self._request(target, headers)
         place = target.scheme, target.host, target.port
@@ -233,7 +236,7 @@ class Hosts:
         return self._trusts
 
     def _request(self, target: Address, headers: Mapping[str, str]) -> httpcore2.Request:
-        url = _url(target)
+        url = url_as_sent(target)
         host = url.host.decode("ascii")
         name = f"[{host}]" if ":" in host else host
         fields = [("Host", name if target.has_standard_port else f"{name}:{target.port}"), *headers.items()]
@@ -243,7 +246,7 @@ class Hosts:
             raise InvalidArgument(_BAD_FIELDS) from None
 
 
-def _url(target: Address) -> httpcore2.URL:
+def url_as_sent(target: Address) -> httpcore2.URL:
     """Return a URL as it is sent: in ASCII.
 
     Raises:
@@ -278,7 +281,14 @@ def _through(proxy: str, tls: ssl.SSLContext) -> httpcore2.AsyncConnectionPool:
     """Return a pool whose connections go through a proxy."""
     import httpx2  # noqa: PLC0415 - slow to import, and needed where there is a proxy only
 
-    found = httpx2.Proxy(proxy)
+    try:
+        found = httpx2.Proxy(proxy)
+    except (ValueError, httpx2.InvalidURL):  # its message has the URL, which may have a password
+        raise InvalidArgument(_BAD_PROXY) from None
+    if not found.url.host or (found.url.port or 0) > _LAST_PORT:
+        raise InvalidArgument(_BAD_PROXY)
+    if found.url.scheme.startswith("socks") and find_spec("socksio") is None:
+        raise InvalidArgument("proxy of the environment: SOCKS needs socksio: pip install socksio")
     url = httpcore2.URL(
         scheme=found.url.raw_scheme, host=found.url.raw_host, port=found.url.port, target=found.url.raw_path
     )

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from steelyard._http_fields import digest_in_field
 from steelyard._runtime.scopes import managed
 from steelyard.digest import Algorithm, Digest
-from steelyard.errors import InvalidResponse, NotFound, ServerRefused
+from steelyard.errors import InvalidArgument, InvalidResponse, NotFound, ServerRefused
 from steelyard.fetch._address import Address
 from steelyard.fetch._connections import Connections, connected, drain
 from steelyard.fetch._headers import (
@@ -29,6 +29,9 @@ from steelyard.model import Buffer
 
 __all__ = ("HttpOrigin", "connected")
 
+_OWN = {"accept-encoding", "content-length", "host", "if-range", "range", "transfer-encoding"}
+"""Fields that a fetch writes itself, or that only a request with a body has."""
+
 _TRANSIENT = {429, 500, 502, 503, 504}
 
 
@@ -42,6 +45,8 @@ class HttpOrigin(Origin):
         self._http = connections
         self._address = address
         self._own = dict(headers)
+        if refused := _OWN & {str(name).lower() for name in headers}:
+            raise InvalidArgument(f"headers: expected none that a fetch writes itself, found {min(refused)}")
         self._algorithm = algorithm
 
     @managed

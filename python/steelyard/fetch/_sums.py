@@ -65,9 +65,13 @@ class Sums:
     def digest_of(self, url: str) -> Digest | None:
         """Return the digest of the file of a URL or path, or None.
 
-        A name counts if the path ends with it. Of several, the longest does; a name is compared in whole parts.
+        A name counts if the path ends with it. Of several, the longest does; a name is compared in whole parts. The path of a URL is
+        decoded first (``%20``); another path is taken as it is.
+
+        Raises:
+            InvalidArgument: it looks like a URL and is not valid.
         """
-        path = unquote(urlsplit(url).path if "://" in url else url)
+        path = _path_in(url) if "://" in url else url
         parts = [part for part in path.split("/") if part not in {"", "."}]
         if not parts:
             return None
@@ -80,6 +84,13 @@ class Sums:
 
     def __len__(self) -> int:
         return len(self._digests)
+
+
+def _path_in(url: str) -> str:
+    try:
+        return unquote(urlsplit(url).path)
+    except ValueError:
+        raise InvalidArgument("URL: expected a valid host") from None  # it may have a password
 
 
 def _parts(name: str) -> list[str]:
