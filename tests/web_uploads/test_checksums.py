@@ -97,7 +97,9 @@ async def test_a_creation_with_wrong_bytes_creates_nothing(store: Store, client:
     assert ([], []) == (await store.list_statuses(), await store.leases.list())
 
 
-@pytest.mark.parametrize("field", ["md4 AAAA", "sha1", "sha1 !", "sha1 AAAA", "sha256 " + checksum(b"")[5:], ""])
+@pytest.mark.parametrize(
+    "field", ["md4 AAAA", "sha1", "sha1 !", "sha1 AAAA", "sha256 " + checksum(b"")[5:], "", "sha1 \u00e9"]
+)
 async def test_a_field_that_is_no_checksum_is_400(client: Client, field: str) -> None:
     path = await client.create(5)
 

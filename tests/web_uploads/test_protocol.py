@@ -236,6 +236,11 @@ async def test_the_application_is_told_again_after_a_failure(store: Store, failu
         ({"path": "/files", "root_path": "/files"}, "files/ID"),
         ({"path": "/api/files/", "root_path": "/api/files"}, "ID"),
         ({"path": "/", "root_path": "/files"}, "ID"),
+        (
+            {"path": "/\u0444\u0430\u0439\u043b\u044b", "root_path": "/\u0444\u0430\u0439\u043b\u044b"},
+            "%D1%84%D0%B0%D0%B9%D0%BB%D1%8B/ID",
+        ),
+        ({"path": "/a:b c?d", "root_path": "/a:b c?d"}, "a%3Ab%20c%3Fd/ID"),
     ],
 )
 async def test_the_location_is_relative(store: Store, scope: dict[str, str], created: str) -> None:

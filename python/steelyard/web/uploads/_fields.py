@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Mapping
@@ -83,7 +82,7 @@ class Checksum:
             raise Refusal(400, f"Upload-Checksum: expected one of {', '.join(CHECKSUMS)}")
         try:
             expected = base64.b64decode(value.strip(), validate=True)
-        except binascii.Error:
+        except ValueError:  # not Base64, or not ASCII
             expected = b""
         checksum = cls(algorithm, expected)
         if len(expected) != checksum._hash.digest_size:

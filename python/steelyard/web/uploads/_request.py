@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from urllib.parse import quote
+
 import anyio
 
 from steelyard._http_fields import combined
@@ -9,6 +12,7 @@ from steelyard.web._asgi import Receive, Scope
 
 __all__ = ("Body", "Request")
 
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _DRAIN_BYTES = 16 << 20
 _DRAIN_SECONDS = 2.0
 
@@ -76,7 +80,7 @@ class Request:
         if root and (path == root or path.startswith(f"{root}/")):
             self.path = path[len(root) :]
         length = self.headers.get("content-length", "")
-        self.size = int(length) if length.isascii() and length.isdigit() else None
+        self.size = int(length) if _LENGTH.fullmatch(length) else None
         self.body = Body(receive, self.size)
 
     @property
@@ -96,5 +100,6 @@ class Request:
 
     def location(self, upload: str) -> str:
         """Return the URL of an upload, relative to that of this request: the same behind every proxy."""
-        last = self.whole_path.rpartition("/")[2]
+        # ASGI gives the path decoded. A colon would make the first part a scheme: RFC 3986, 4.2.
+        last = quote(self.whole_path.rpartition("/")[2], safe="")
         return f"{last}/{upload}" if last else upload
