@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
+import resource
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steelyard import Digest, MemoryStore, NotFound, Store
+from steelyard import DataCorrupt, Digest, MemoryStore, NotFound, Store
 from steelyard.errors import InvalidDocument, StorageError
 from steelyard.trees import checkout, put_tree, tree_of
 from steelyard.trees._entry import order_of, path_fault
 
 from .conftest import contents
-from .made import TREE, index_of, keep, manifest_of
+from .made import TREE, document, index_of, keep, manifest_of
 
 pytestmark = pytest.mark.anyio
 
@@ -151,6 +155,73 @@ async def test_what_the_tree_lacks_is_removed_without_following_links(
     assert (0, 4) == (found.written, found.removed)
     assert contents(source) == contents(out)
     assert {"kept"} == set(contents(outside))
+
+
+async def test_directories_deeper_than_the_stack_of_python_are_removed(
+    store: Store, source: Path, tmp_path: Path
+) -> None:
+    await put_tree(store, source, name="sources")
+    out = tmp_path / "out"
+    out.mkdir()
+    here = os.open(out, os.O_RDONLY)
+    for _ in range(depth := sys.getrecursionlimit() + 100):
+        os.mkdir("deep", dir_fd=here)
+        below = os.open("deep", os.O_RDONLY, dir_fd=here)
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=below))
+        os.close(here)
+        here = below
+    os.close(here)
+    assert depth < resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 100, "each directory is open meanwhile"
+
+    found = await checkout(store, "sources", out, delete=True)
+    assert 1 == found.removed
+    assert contents(source) == contents(out)
+
+
+async def test_what_cannot_be_removed_is_an_error_of_its_own_and_the_rest_is_right(
+    store: Store, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put_tree(store, source, name="sources")
+    out = tmp_path / "out"
+    for name in ("a/held", "a/other", "held", "other"):
+        (out / name).mkdir(parents=True)
+    rmdir = os.rmdir
+
+    def refuse(name: str, *, dir_fd: int) -> None:
+        if name == "held":  # a mount point would be refused so
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), name)
+        rmdir(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "rmdir", refuse)
+    with pytest.raises(ExceptionGroup, match="2 entries of the tree could not be written or removed") as caught:
+        await checkout(store, "sources", out, delete=True)
+    monkeypatch.undo()
+    assert {(StorageError, str(out / "a/held")), (StorageError, str(out / "held"))} == {
+        (type(error), getattr(error, "filename", None)) for error in caught.value.exceptions
+    }
+    for name in ("a/held", "held"):
+        (out / name).rmdir()
+    assert contents(source) == contents(out)
+
+
+async def test_a_small_file_of_another_size_than_the_tree_says_is_refused(store: Store, tmp_path: Path) -> None:
+    manifest = await manifest_of(store, [("a", b"1"), ("b", b"wool")])
+    value = json.loads(await store.get(manifest["digest"]))
+    value["layers"][0]["size"] = 2
+    await keep(store, "bad", await document(store, value, manifest["mediaType"]))
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await checkout(store, "bad", tmp_path / "out")
+    (error,) = caught.value.exceptions
+    assert isinstance(error, DataCorrupt)
+    assert "expected 2 bytes, as the tree says, found 1 byte" in str(error)
+    assert {"out", "out/b"} == set(contents(tmp_path))
+
+
+async def test_a_path_that_is_not_unicode_is_not_found(store: Store) -> None:
+    await keep(store, "tree", await manifest_of(store, [("a", b"1")]))
+    with pytest.raises(NotFound):
+        await (await tree_of(store, "tree")).find("\udc80")
 
 
 @pytest.mark.parametrize("delete", [False, True])

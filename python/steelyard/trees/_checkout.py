@@ -72,8 +72,8 @@ async def checkout(
         on_progress: called with `Progress` of phase ``write`` with the path of each file: `done` bytes of `total`.
 
     Raises:
-        ExceptionGroup: entries could not be written, for example where a directory is in the place of a file. All others are
-            written. The group has the first 100 errors: `StorageError`, `NotFound` or `DataCorrupt`, each with a note of its path.
+        ExceptionGroup: entries could not be written, for example where a directory is in the place of a file, or removed. All others
+            are. The group has the first 100 errors: `StorageError`, `NotFound` or `DataCorrupt`, each with a note of its path.
         NotFound, InvalidDocument, LimitExceeded, DataCorrupt: as for `tree_of` and `Tree.entries`. Entries before the place of the
             error are written.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 import unicodedata
 from contextlib import suppress
@@ -49,6 +48,10 @@ class Destination:
         tree: the digest of the tree, for errors.
         delete: whether what the tree lacks is removed: when the entries of a directory are complete, and where an entry needs the place.
         check_names: whether names are refused that the file system takes for one.
+
+    Attributes:
+        removed: the number of files, links and directories that were removed.
+        failed: what the tree lacks and could not be removed, each with the error.
     """
 
     def __init__(self, path: str, tree: str, *, delete: bool = False, check_names: bool = False) -> None:
@@ -57,6 +60,7 @@ class Destination:
         self._stack = [_Open("", os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))]
         self._folds = False
         self.removed = 0
+        self.failed: list[tuple[OSError, Entry]] = []
         if check_names:
             try:
                 self._folds = _folds_names(self._stack[0].file)
@@ -108,12 +112,16 @@ class Destination:
     def _remove_others(self, directory: _Open) -> None:
         for name in os.listdir(directory.file):  # noqa: PTH208  # a descriptor
             if name not in directory.names:
-                self._remove(directory.file, name)
+                try:
+                    self._remove(directory.file, name)
+                except OSError as error:  # it is no error of the entry that comes next
+                    above = [each.name for each in (*self._stack, directory) if each.name]
+                    self.failed.append((error, Entry(path="/".join([*above, name]))))
 
     def _remove(self, directory: int, name: str) -> None:
         """Remove what has that name; links are not followed."""
         if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
-            shutil.rmtree(name, dir_fd=directory)
+            _remove_all(directory, name)
         else:
             os.unlink(name, dir_fd=directory)
         self.removed += 1
@@ -202,6 +210,40 @@ def replace(directory: int, temporary: str, name: str) -> None:
     except BaseException:
         with suppress(OSError):
             os.unlink(temporary, dir_fd=directory)
+        raise
+
+
+def _remove_all(directory: int, name: str) -> None:
+    """Remove a directory with all that is in it; links are not followed.
+
+    Without recursion, as `shutil.rmtree` has it in Python 3.11: directories may be deeper than Python's stack.
+    """
+    entered = [_emptied(directory, name)]
+    try:
+        while entered:
+            here, file, left = entered[-1]
+            if left:
+                entered.append(_emptied(file, left.pop()))
+                continue
+            os.rmdir(here, dir_fd=entered[-2][1] if len(entered) > 1 else directory)
+            os.close(entered.pop()[1])
+    finally:
+        for _, file, _ in entered:
+            os.close(file)
+
+
+def _emptied(directory: int, name: str) -> tuple[str, int, list[str]]:
+    """Open a directory and remove what is in it, but for directories. Return its name, its descriptor and their names."""
+    file = os.open(name, _DIRECTORY, dir_fd=directory)
+    try:
+        with os.scandir(file) as found:
+            entries = list(found)
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.name, dir_fd=file)
+        return name, file, [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except BaseException:
+        os.close(file)
         raise
 
 

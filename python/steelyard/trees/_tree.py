@@ -64,7 +64,10 @@ class Tree:
 
     async def find(self, path: str) -> Entry:
         """Return the entry with that path. Raises NotFound, and what `entries` raises."""
-        key = order_of(path)
+        try:
+            key = order_of(path)
+        except UnicodeEncodeError:  # a lone surrogate: no entry has such a path
+            raise NotFound(path, kind="entry of the tree") from None
         async with aclosing(self.entries()) as entries:
             async for entry in entries:
                 if order_of(entry.path) >= key:

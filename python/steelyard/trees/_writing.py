@@ -82,9 +82,11 @@ class CheckingOut:
         self._places: list[Destination] = []
         self._looking: Destination | None = None
         self._failures = Failures()
+        self._deletes = False
 
     def open(self, tree: str, delete: bool) -> None:  # noqa: FBT001  # called on a thread
         """Open the directory, on a thread: once to look, and once for each batch that is written."""
+        self._deletes = delete
         self._looking = Destination(self._path, tree, delete=delete, check_names=True)
         for _ in range(AT_ONCE):
             self._places.append(Destination(self._path, tree))
@@ -101,11 +103,15 @@ class CheckingOut:
         if self._looking is not None:
             self._looking.finish()
             self.counts["removed"] = self._looking.removed
+            for error, entry in self._looking.failed:
+                self._fail(error, entry)
 
     def check(self) -> None:
         """Raise what failed."""
         if self._failures.count:
-            raise self._failures.group(f"{self._failures.count} entries of the tree could not be written")
+            raise self._failures.group(
+                f"{self._failures.count} entries of the tree could not be written{' or removed' if self._deletes else ''}"
+            )
 
     def look(self, entries: list[Entry]) -> Batch:
         """Make directories and links, and return the files that are to be written, on a thread."""
@@ -116,6 +122,9 @@ class CheckingOut:
                     self._look_at(self._looking, entry, batch)
             except OSError as error:
                 batch.outcome.errors.append((error, entry))
+        if self._looking is not None:
+            batch.outcome.errors += self._looking.failed
+            self._looking.failed = []
         return batch
 
     def _look_at(self, looking: Destination, entry: Entry, batch: Batch) -> None:
@@ -188,10 +197,15 @@ class CheckingOut:
     async def _get(self, entry: Entry) -> bytes | None:
         """Return the bytes of a small file, or None if they cannot be had."""
         try:
-            return await self._store.get(_digest(entry))
+            data = await self._store.get(_digest(entry))
         except (NotFound, DataCorrupt, StorageError) as error:
             self._fail(error, entry)
             return None
+        if len(data) == entry.size:
+            return data
+        expected, actual = f"{entry.size} bytes, as the tree says", f"{len(data)} bytes"
+        self._fail(DataCorrupt(_digest(entry), expected=expected, actual=actual), entry)
+        return None
 
     def _write_small(self, place: Destination, files: list[tuple[Entry, bytes | None]]) -> _Outcome:
         """Write small files, on a thread."""
