@@ -13,6 +13,7 @@ import pytest
 from fsspec.callbacks import Callback
 from support.made_trees import build_tree
 from trees.conftest import FILES
+from trees.made import CONFIG, MANIFEST, TREE, document, keep, manifest_of
 
 from steelyard import Descriptor, Digest, Store
 from steelyard.errors import DataCorrupt, NotFound
@@ -53,6 +54,24 @@ def test_a_tree_is_a_directory(tree: SteelyardFileSystem) -> None:
     assert "directory" == tree.info("work/tree/nothing/here")["type"]
     assert [] == tree.ls("work/tree/nothing/here")
     assert {name: len(data) for name, data in FILES.items()} == {name: found[name]["size"] for name in FILES}
+
+
+def test_a_malformed_tree_is_a_file_and_other_names_are_listed(files: SteelyardFileSystem) -> None:
+    async def keep_bad(store: Store) -> None:
+        await keep(store, "trees/out", await manifest_of(store, [("../x", b"1")]))
+        await keep(store, "trees/twice", await manifest_of(store, [("x", b"1"), ("x", b"2")]))
+        missing = {"mediaType": CONFIG, "digest": sha256(b"missing"), "size": 7}
+        value = {"schemaVersion": 2, "mediaType": MANIFEST, "artifactType": TREE, "config": missing, "layers": []}
+        await keep(store, "trees/without", await document(store, value, MANIFEST))
+
+    files.pipe("trees/good", b"1")
+    on_store(files, keep_bad)
+    names = [f"trees/{name}" for name in ("good", "out", "twice", "without")]
+    assert names == files.ls("trees", detail=False) == files.find("trees") == files.glob("trees/*")
+    assert all(files.isfile(name) for name in names)
+    assert files.cat("trees/out").startswith(b"{")
+    files.rm(names)
+    assert [] == files.find("")
 
 
 def test_info_has_digest_mode_and_times(tree: SteelyardFileSystem, tmp_path: Path) -> None:

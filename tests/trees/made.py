@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from steelyard import Descriptor, Store
+from steelyard import Descriptor, Digest, Store
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -48,5 +48,7 @@ async def document(store: Store, value: dict[str, Any], media_type: str) -> dict
 
 async def keep(store: Store, name: str, descriptor: dict[str, Any]) -> None:
     """Give a name to a document."""
-    target = Descriptor(digest=descriptor["digest"], size=descriptor["size"], media_type=descriptor["mediaType"])
+    target = Descriptor(
+        digest=Digest.parse(descriptor["digest"]), size=descriptor["size"], media_type=descriptor["mediaType"]
+    )
     await store.images.assign({name: target}, overwrite=True)

@@ -227,13 +227,13 @@ class Finder:
         if target.media_type is None and not await _may_be_document(store, target.digest):
             return None
         try:
-            tree = await tree_of(store, target)
+            # One name of a malformed tree must not end the list of all names.
+            lookup = await lookup_of(store, await tree_of(store, target), self._entries)
         except NotFound:
             return None
         except (InvalidImage, DataCorrupt):
             self._trees.add(key, _NO_TREE)
             return None
-        lookup = await lookup_of(store, tree, self._entries)
         self._trees.add(key, lookup, lookup.weight)
         return lookup
 
