@@ -201,6 +201,15 @@ def test_an_ingest_is_found_by_the_base_of_its_ref(base: str, validator: str) ->
     proof = proof_of_validator(validator)
     status = Status(ref=joined(base, proof), offset=1, total=2, expected=None, started_at=NOON, updated_at=NOON)
 
-    assert (proof, status) == EarlierIngests([status]).newest(base)
+    assert (proof, status) == EarlierIngests([status]).newest(base, Algorithm.SHA256)
     assert validator == validator_of_proof(proof)
-    assert EarlierIngests([status]).newest("b") is None
+    assert EarlierIngests([status]).newest("b", Algorithm.SHA256) is None
+
+
+@pytest.mark.parametrize(
+    ("proof", "expected"), [(f"sha256:{ONE}", True), (f"blake3:{ONE}", False), ("sha256:x", False), ("once:x", False)]
+)
+def test_an_ingest_of_a_digest_is_found_for_its_algorithm(proof: str, expected: bool) -> None:
+    status = Status(ref=joined("a", proof), offset=1, total=2, expected=None, started_at=NOON, updated_at=NOON)
+
+    assert expected == (EarlierIngests([status]).newest("a", Algorithm.SHA256) is not None)

@@ -12,6 +12,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from steelyard.content import Store
+from steelyard.digest import Algorithm, Digest
+from steelyard.errors import InvalidDigest
 from steelyard.model import Status
 
 __all__ = ("ONCE", "EarlierIngests", "joined", "proof_of_validator", "validator_of_proof")
@@ -39,6 +41,16 @@ def validator_of_proof(proof: str) -> str | None:
     return value if kind in {"etag", "modified"} else None
 
 
+def _serves(proof: str, algorithm: Algorithm) -> bool:
+    """Whether a proof is a validator, or a digest by that algorithm."""
+    if validator_of_proof(proof) is not None:
+        return True
+    try:
+        return Digest.parse(proof).algorithm == algorithm
+    except InvalidDigest:  # that of another program, or `ONCE`
+        return False
+
+
 class EarlierIngests:
     """The ingests of a store, as they were when a call began."""
 
@@ -59,9 +71,9 @@ class EarlierIngests:
         """Return an ingest."""
         return self._by_ref.get(ref)
 
-    def newest(self, base: str) -> tuple[str, Status] | None:
-        """Return proof and status of the ingest of that base that was last changed, if it can be resumed."""
-        found = [(proof, status) for proof, status in self._by_base.get(base, ()) if not proof.startswith(ONCE)]
+    def newest(self, base: str, algorithm: Algorithm) -> tuple[str, Status] | None:
+        """Return proof and status of the ingest of that base that was last changed, if it can be resumed for a digest by that algorithm."""
+        found = [(proof, status) for proof, status in self._by_base.get(base, ()) if _serves(proof, algorithm)]
         return max(found, key=lambda one: one[1].updated_at, default=None)
 
     def useless(self, base: str) -> list[str]:

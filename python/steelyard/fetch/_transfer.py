@@ -133,7 +133,7 @@ class Transfer:
             await self._drop(ref)
         proof = self._proof_of(None)
         if proof is None:
-            found = earlier.newest(self._wanted.base)
+            found = earlier.newest(self._wanted.base, self._options.algorithm)
         else:
             status = earlier.get(self._ref(proof))
             found = None if status is None else (proof, status)
