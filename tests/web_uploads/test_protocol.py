@@ -228,6 +228,28 @@ async def test_the_application_is_told_again_after_a_failure(store: Store, failu
     assert 4 == len(told)
 
 
+async def test_a_sweep_goes_on_after_uploads_that_are_discarded_meanwhile(store: Store) -> None:
+    told: list[Upload] = []
+    is_ready = False
+
+    async def on_complete(upload: Upload) -> None:
+        if not is_ready:
+            raise OSError("not now")
+        told.append(upload)
+        for lease in await store.leases.list():
+            if not lease.id.endswith(upload.id):
+                await store.leases.delete(lease.id)
+
+    app = Uploads(store, on_complete=on_complete)
+    client = Client(app, lambda _: None)
+    for _ in range(3):
+        assert 500 == (await client.patch(await client.create(3), 0, b"abc")).status
+    is_ready = True
+    await app.sweep()
+
+    assert 1 == len(told)
+
+
 @pytest.mark.parametrize(
     ("scope", "created"),
     [

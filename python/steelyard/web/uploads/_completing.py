@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from steelyard.errors import AlreadyExists
+from steelyard.errors import AlreadyExists, NotFound
 from steelyard.web.uploads._fields import http_time
 from steelyard.web.uploads._records import Record, Records, Upload
 from steelyard.web.uploads._refusal import Refusal
@@ -75,7 +75,10 @@ class Completing:
         errors: list[Exception] = []
         for record in () if self._on_complete is None else await self._records.all():
             try:
-                found = await self._records.refresh(record)
+                try:
+                    found = await self._records.refresh(record)
+                except NotFound:
+                    continue  # it was discarded meanwhile
                 if found.info is not None:
                     await self.notify(found)
             except Refusal as refusal:
