@@ -13,7 +13,7 @@ from steelyard import Store
 from steelyard.errors import Unavailable
 from steelyard.web.uploads import Uploads
 
-from .client import Answer, Client, Sender, checksum
+from .client import PATCH_TYPE, Answer, Client, Sender, checksum
 
 pytestmark = pytest.mark.anyio
 
@@ -180,6 +180,19 @@ async def test_a_body_that_ends_before_its_length_counts_as_broken(store: Store)
 
     assert 0 == answer.status
     assert 100 == (await client("HEAD", path)).offset
+
+
+async def test_a_creation_whose_client_goes_away_leaves_nothing(store: Store) -> None:
+    client = Client(Uploads(store, max_uploads=1))
+    for _ in range(2):
+        sender = Sender()
+        sender.send(DATA[:100])
+        sender.leave()
+        answer = await client("POST", "/", sender, upload_length=len(DATA), content_type=PATCH_TYPE)
+        assert 0 == answer.status
+
+    assert ([], []) == (await store.list_statuses(), await store.leases.list())
+    await client.create(3)
 
 
 async def test_what_arrived_counts_when_the_request_is_cancelled(store: Store) -> None:

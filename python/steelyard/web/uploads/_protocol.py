@@ -99,12 +99,17 @@ class Protocol:
                 self._records.unfinished.begun(record.ref)
                 if has_body:
                     await self._receive(request, writer, checksum)
-                return await self._end(request, writer)
+                fields = await self._end(request, writer)
         except (Refusal, SteelyardError):
             # No client knows its URL.
             with suppress(SteelyardError):
                 await self._records.remove(record)
             raise
+        if request.body.broken:
+            # No client ever will: it would count as unfinished until it expires.
+            with suppress(SteelyardError):
+                await self._records.remove(record)
+        return fields
 
     async def _entered(self) -> str:
         """Return the ref of a new upload, unless there are too many. Expired uploads are discarded now and then."""
