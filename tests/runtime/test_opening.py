@@ -109,7 +109,7 @@ async def test_a_second_use_is_an_error_that_says_so(first: str, second: str) ->
                 pass
 
     await use(first)
-    with pytest.raises(RuntimeError, match="resource: was awaited or entered before; call it again"):
+    with pytest.raises(RuntimeError, match="resource: already awaited or entered; call it again"):
         await use(second)
     assert 1 == len(opened)
 

@@ -1,6 +1,6 @@
-"""Which event loop a call runs in, and where the two differ: how a thread wakes one, and what Ctrl-C does in it.
+"""The event loop in which a call runs, and the differences between asyncio and trio: how a thread wakes it, and what Ctrl-C does.
 
-Ctrl-C cancels the main task of `asyncio.run` once, by asyncio's own `Task.cancel`, which no shield holds off. trio raises
+Ctrl-C cancels the main task of `asyncio.run` once, by asyncio's own `Task.cancel`, which no shield stops. trio raises
 KeyboardInterrupt in whatever Python code of the main task runs, unless a function is protected: then at the next checkpoint.
 """
 
@@ -27,7 +27,7 @@ def on_asyncio() -> bool:
     """Return whether the caller runs on asyncio; otherwise it runs on trio.
 
     Inside trio there is no asyncio task, even when trio is a guest in asyncio's loop. A program that has not imported
-    asyncio does not run on it, and it is not imported for the question: that would cost every start 15 ms.
+    asyncio does not run on it. This function never imports asyncio: that would cost each start 15 ms.
     """
     asyncio = sys.modules.get("asyncio")
     if asyncio is None:
@@ -45,11 +45,11 @@ _tasks: set[object] = set()
 def _forget(task: Any) -> None:
     _tasks.discard(task)
     if not task.cancelled():
-        task.exception()  # at most Ctrl-C, which the event loop has raised already
+        task.exception()  # only Ctrl-C is possible, and the event loop has already raised it
 
 
 class EventLoop:
-    """The event loop that runs where this is made, for other threads. It is referred to weakly.
+    """The event loop in which this object is made, for the use of other threads. The object holds a weak reference to it.
 
     This is the one way into a loop from outside: from a thread of Python or of the native core, and from a finalizer.
     """
@@ -66,11 +66,11 @@ class EventLoop:
             protect_imported()
             loop, self._method = trio.lowlevel.current_trio_token(), "run_sync_soon"
         self.reference: Callable[[], Any] = weakref.ref(loop)
-        """Returns asyncio's loop or trio's token, or None when it is gone."""
+        """Returns asyncio's loop or trio's token, or None when the loop is gone."""
 
     @property
     def running(self) -> bool:
-        """Whether the loop runs: one that has ended, or was stopped, calls nothing any more."""
+        """Whether the loop runs. A loop that has ended or was stopped makes no more calls."""
         loop = self.reference()
         is_running = getattr(loop, "is_running", None)
         return is_running() if is_running is not None else self.try_call(bool)
@@ -95,7 +95,7 @@ class EventLoop:
         return True
 
     def start_task(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Start a task that belongs to no scope; in the loop's thread. It must raise nothing but cancellation."""
+        """Start a task that belongs to no scope. Call it in the loop's thread. The task must raise nothing but cancellation."""
         if self._method == "call_soon_threadsafe":
             import asyncio  # noqa: PLC0415  # as above
 
@@ -117,24 +117,24 @@ _seen: set[str] = set()
 """The modules that `protect` has looked at."""
 
 _module_count = 0
-"""How many modules were imported then."""
+"""The number of imported modules when `protect` last ran."""
 
 _UNPROTECTED = ("steelyard.cli", "steelyard.testing")
-"""The command line takes signals in a task; the tests of the contract stand for the code of a user."""
+"""The packages that `protect` leaves out: the command line handles signals in a task, and `steelyard.testing` plays the part of user code."""
 
 
 def uninterrupted(function: FunctionT) -> FunctionT:
-    """Have trio raise KeyboardInterrupt in no step of this function, nor of what it calls, but at the next checkpoint.
+    """Protect a function, and the functions that it calls, from KeyboardInterrupt: trio raises it at the next checkpoint instead.
 
-    For a plain function that transfers or releases something and must not stop half-way; `protect` marks all coroutines. A
-    mark adds no cost to a call. The function must not call long functions of the user.
+    Use it for a plain function that transfers or releases something and must not stop half-way; `protect` marks all coroutines.
+    A mark adds no cost to a call. The function must not call user code that may run for long.
     """
     _mark(function, protected=True)
     return function
 
 
 def interruptible(function: FunctionT) -> FunctionT:
-    """Let trio raise KeyboardInterrupt in the code of the user that this function calls, because it may work for long."""
+    """Let trio raise KeyboardInterrupt in this function, because the user code that it calls may run for long."""
     _interruptible.add(function.__code__)
     _mark(function, protected=False)
     return function
@@ -156,16 +156,16 @@ def _mark_for_trio() -> None:
 
 
 def protect_imported() -> None:
-    """Do what `protect` does if there are new modules; this costs a tenth of a microsecond if there are none."""
+    """Call `protect` if modules were imported since its last run. If there are none, this takes a tenth of a microsecond."""
     if len(sys.modules) != _module_count:
         protect()
 
 
 def protect() -> None:
-    """Have trio raise KeyboardInterrupt in no step of the package's coroutines, but at their next checkpoint.
+    """Protect the package's coroutines from KeyboardInterrupt: trio raises it at their next checkpoint instead.
 
-    Otherwise it may come between the call that makes a coroutine and the await of it, also in the first and last steps of
-    an ``async with``, or before the result of a call has a name. So every coroutine function and async
+    Without protection, it may be raised between the call that makes a coroutine and its await, in the first and last steps of
+    an ``async with``, or before the result of a call is assigned. Therefore every coroutine function and async
     generator of the modules that are imported, now or later, is `uninterrupted`, unless it is `interruptible`.
     """
     if protect not in _lazy.on_load:
@@ -214,10 +214,10 @@ def _coroutines_in(code: CodeType) -> Iterator[CodeType]:
 
 
 async def outlast(event: anyio.Event, before_wait: Callable[[], object] = bool) -> None:
-    """Wait for an event that is sure to come, whatever is cancelled meanwhile. Ctrl-C is raised afterwards.
+    """Wait for an event that is certain to be set, and ignore cancellation meanwhile. Ctrl-C is raised afterwards.
 
     Args:
-        event: what is waited for.
+        event: the event.
         before_wait: called before each wait.
     """
     broken: BaseException | None = None
@@ -227,7 +227,7 @@ async def outlast(event: anyio.Event, before_wait: Callable[[], object] = bool) 
                 before_wait()
                 await event.wait()
             except (anyio.get_cancelled_exc_class(), KeyboardInterrupt) as error:
-                # No shield stops these: asyncio's own cancel, and Ctrl-C.
+                # A shield does not stop asyncio's own cancel and Ctrl-C.
                 broken = error
     try:
         if broken is not None:

@@ -1,8 +1,8 @@
 """A task that belongs to an object, not to a scope: for iterators that work ahead of their consumer.
 
-An iterator must not keep a task group open between two of its values: its scope would lie across the consumer's own
-scopes, which trio forbids and asyncio muddles. So the work runs in a task of the event loop itself, and the object that
-started it is responsible for its end: by `aclose`, by being exhausted, or when it is dropped, by `cancel_soon`.
+An iterator must not keep a task group open between two of its values: the group's scope would overlap the consumer's own
+scopes, which trio forbids and asyncio handles wrongly. So the work runs in a task of the event loop itself, and the object that
+started it must end it: by `aclose`, when it is exhausted, or by `cancel_soon`, when it is dropped.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Background(ProcessBound):
         scope, done = self._scope, self._done
 
         async def run() -> None:
-            # It refers to nothing of its owner but `function`, so that an owner without references is collected.
+            # It refers only to the owner's `function`, so that an owner without other references is collected.
             try:
                 with scope:
                     await function()
@@ -39,7 +39,7 @@ class Background(ProcessBound):
         self._loop.start_task(run)
 
     def cancel_soon(self) -> None:
-        """Have the task cancelled; from any thread, even while objects are collected."""
+        """Have the task cancelled. Any thread may call this, even during garbage collection of Python objects."""
         self._loop.try_call(self._scope.cancel)  # a loop that has ended has no task any more
 
     async def aclose(self) -> None:

@@ -1,4 +1,4 @@
-"""The one shape of buffer that enters a store: one-dimensional, contiguous, one-byte items."""
+"""The only shape of buffer that a store accepts: one-dimensional, contiguous, one-byte items."""
 
 from __future__ import annotations
 

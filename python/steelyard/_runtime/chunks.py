@@ -1,4 +1,4 @@
-"""Much work in parts: a long sequence in slices, many items in batches."""
+"""Dividing work into parts: a long sequence into slices, many items into batches."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def slices(items: SequenceT, most: int) -> Iterator[SequenceT]:
 
 
 class Batch(Generic[ItemT]):
-    """Items that go together, bounded by number and by bytes.
+    """Items that are processed together, bounded by number and by bytes.
 
     Args:
         most: the most items.
-        most_bytes: the bytes that fill a batch; the last item may go beyond them.
+        most_bytes: the number of bytes that fills a batch; the last item may exceed it.
     """
 
     def __init__(self, most: int, most_bytes: int) -> None:
@@ -39,13 +39,13 @@ class Batch(Generic[ItemT]):
         self._bytes = 0
 
     def add(self, item: ItemT, size: int) -> bool:
-        """Add an item of so many bytes, and return whether the batch is full."""
+        """Add an item of `size` bytes, and return whether the batch is full."""
         self._items.append(item)
         self._bytes += size
         return len(self._items) >= self._most or self._bytes >= self._most_bytes
 
     def take(self) -> list[ItemT]:
-        """Return what is in the batch, perhaps nothing, and begin the next one."""
+        """Return the items of the batch, perhaps none, and begin the next batch."""
         taken, self._items, self._bytes = self._items, [], 0
         return taken
 

@@ -1,4 +1,4 @@
-"""One function over many items, several calls at a time: for the results in order, or for each as it comes."""
+"""One function for many items, several calls at a time. Results come in the order of the items, or as soon as they are ready."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = (
 )
 
 _INLINE_RESULTS = 32
-"""The most results of one batch that are given without letting others run: a step of the event loop costs more than a result."""
+"""The most results of a batch that are given before other tasks run: a step of the event loop costs more than a result."""
 
 ItemT = TypeVar("ItemT")
 ResultT_contra = TypeVar("ResultT_contra", contravariant=True)
@@ -39,7 +39,7 @@ ResultT = TypeVar("ResultT")
 
 
 class Emit(Protocol[ResultT_contra]):
-    """Hands results to the consumer, and returns when they are taken."""
+    """Gives results to the consumer, and returns when the consumer has taken them."""
 
     async def __call__(self, results: Iterable[ResultT_contra], /) -> None: ...
 
@@ -79,7 +79,7 @@ def map_unordered(
     *,
     concurrency: int,
 ) -> AsyncGenerator[ResultT, None]:
-    """Call `function` with each item and its place as `map_concurrently` does, and yield what it emits, as it does.
+    """Call `function` with each item and its place as `map_concurrently` does, and yield each result when the function emits it.
 
     Work begins when the first result is asked for. An item counts as in work until its last result is taken, so memory is
     bounded by `concurrency`. When `items` itself raises, the calls under way finish and yield, then the error is raised.
@@ -128,19 +128,19 @@ def map_batches(
 
 
 def emitted(work: Callable[[Emit[ResultT]], Awaitable[None]]) -> AsyncGenerator[ResultT, None]:
-    """Yield what `work` emits, as it does. The work begins when the first result is asked for.
+    """Yield each result when `work` emits it. The work begins when the first result is asked for.
 
-    The iterator ends its work when it is exhausted, closed, or cancelled while it waits for a result. One that is simply
-    dropped, by a ``break`` without `contextlib.aclosing`, ends its work soon after, not before the next line.
+    The iterator ends its work when it is exhausted, closed, or cancelled while it waits for a result. An iterator that is only
+    dropped, by a ``break`` without `contextlib.aclosing`, ends its work soon afterwards, but perhaps not before the next line.
     """
     return _Results(_Work(work))
 
 
 def check_concurrency(concurrency: int | None) -> None:
-    """Refuse fewer calls at a time than one; None leaves the number to the function that is called.
+    """Refuse a concurrency below 1; None leaves the number to the function that is called.
 
     Raises:
-        InvalidArgument: it is less than 1.
+        InvalidArgument: `concurrency` is less than 1.
     """
     if concurrency is not None and concurrency < 1:
         raise InvalidArgument(f"concurrency: expected at least 1, found {concurrency}")
@@ -157,7 +157,7 @@ class Starter(ABC, Generic[ItemT]):
 
     @abstractmethod
     def start(self, item: ItemT) -> bool:
-        """Start what is to be done with an item; return whether to wait for room before the next one."""
+        """Start the work on an item; return whether to wait for room before the next item."""
 
     @abstractmethod
     async def room(self) -> None:
@@ -179,10 +179,10 @@ class Starter(ABC, Generic[ItemT]):
             try:
                 raise failure
             finally:
-                del failure  # its traceback holds this frame
+                del failure  # its traceback refers to this frame
 
     async def _advance(self, items: Iterable[ItemT] | AsyncIterable[ItemT]) -> None:
-        """Take the items, in this task alone: a generator may have scopes of its own open between two of them."""
+        """Take the items, always in this task: a generator may keep its own scopes open between two items."""
         await self.room()
         if not isinstance(items, AsyncIterable):
             for item in _each(items):
@@ -221,7 +221,7 @@ class _OneByOne(Starter[ItemT]):
 
     async def _one(self, index: int, item: ItemT) -> None:
         await self._call(index, item)
-        self._free.release()  # not after a failure: another call would start before the failure cancels it
+        self._free.release()  # not after a failure: another call could start before the failure cancels the tasks
 
 
 class _Batches(Starter[ItemT], Generic[ItemT, ResultT]):
@@ -262,7 +262,7 @@ class _Batches(Starter[ItemT], Generic[ItemT, ResultT]):
             self._changed.set()
             results = await self._function(batch)
             await self._free.acquire()
-            # The next batch does not wait until the consumer has taken these.
+            # The next batch does not wait until the consumer has taken these results.
             self.tasks.start_soon(self._give, results)
         self._is_working = False
 
@@ -272,7 +272,7 @@ class _Batches(Starter[ItemT], Generic[ItemT, ResultT]):
 
 
 class _Work(Generic[ResultT]):
-    """The side of the work: it knows nothing of the consumer's object, so that it is noticed when that is dropped."""
+    """The work. It holds no reference to the consumer's object, so that Python collects a dropped object."""
 
     def __init__(self, work: Callable[[Emit[ResultT]], Awaitable[None]]) -> None:
         self._work = work
@@ -288,7 +288,7 @@ class _Work(Generic[ResultT]):
             await self._work(self._emit)
         except get_cancelled_exc_class():
             raise
-        except BaseException as error:  # noqa: BLE001  # it belongs to the consumer, not to the event loop
+        except BaseException as error:  # noqa: BLE001  # raised in the consumer, not in the event loop
             self._error = error
         finally:
             self._ended = True
@@ -302,7 +302,7 @@ class _Work(Generic[ResultT]):
             await taken.wait()
 
     def ready(self) -> ResultT | None:
-        """Return the next result if it is one of several that came together, and others may well wait for it; or None."""
+        """Return the next result if it came together with others and other tasks may wait a little longer; else None."""
         if self._since >= _INLINE_RESULTS or not self._finished:
             return None
         self._since += 1
@@ -361,7 +361,7 @@ class _Results(ProcessBound, Iteration[ResultT]):
         try:
             result = await self._work.take()
         except BaseException:
-            # CANCEL: the consumer may not ask for the rest, as with an async generator; running calls are cancelled.
+            # CANCEL: running calls are cancelled, and there are no further results, as with an async generator.
             await self.aclose()
             raise
         if result is None:
@@ -370,7 +370,7 @@ class _Results(ProcessBound, Iteration[ResultT]):
         return result
 
     async def aclose(self) -> None:
-        """Stop: cancel the items in work and wait until nothing of them remains. It may be called twice."""
+        """Stop: cancel the running calls and wait until they have ended. It may be called twice."""
         self._closed = True
         if self._background is not None:
             await self._background.aclose()

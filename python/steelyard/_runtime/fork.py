@@ -1,4 +1,4 @@
-"""Forks: in the child, open objects refuse to work.
+"""Forks: open objects refuse to work in a child process.
 
 The native core closes its descriptors in a child and refuses calls (`rust/core/src/sys/fork.rs`). This module does the same
 for the objects of Python around it, which would otherwise wait for tasks, threads and event loops that the child lacks.
@@ -18,13 +18,13 @@ from steelyard._runtime.backend import uninterrupted
 __all__ = ("UNBOUND", "Process", "ProcessBound", "Unbound")
 
 _ENDS = {"aclose", "cancel_soon", "close", "__aexit__", "__exit__"}
-"""The methods that end an object. In a child they do nothing: open resources are the parent's."""
+"""The methods that close an object. In a child they do nothing: the open resources belong to the parent."""
 
 _SPECIAL = {"__aenter__", "__enter__", "__aiter__", "__anext__", "__iter__", "__next__"} | _ENDS
 
 
 class Unbound:
-    """Stands for the process of an object that is not open, which every process can use."""
+    """Used in place of `Process` for an object that is not open, which every process can use."""
 
     is_current = True
 
@@ -36,16 +36,16 @@ UNBOUND = Unbound()
 
 
 class ProcessBound:
-    """An open object that only the process can use which made it; to inherit, first of all bases.
+    """An open object that only the process that made it can use. Inherit from it, as the first base class.
 
-    Every public method of a subclass, its own or inherited, raises FailedPrecondition in a child, before it looks at its
-    arguments; those that end the object do nothing there. Attributes stay. It cannot be pickled.
+    Every public method of a subclass, its own or inherited, raises FailedPrecondition in a child, before it checks its
+    arguments. Methods that close the object do nothing there. Attributes stay readable. The object cannot be pickled.
     """
 
     _process: Process | Unbound
 
     def __new__(cls, *args: object, **options: object) -> Self:
-        """Note in which process the object is made."""
+        """Record the process in which the object is made."""
         del args, options
         made = super().__new__(cls)
         made._process = Process()
@@ -71,7 +71,8 @@ def _is_public(name: str) -> bool:
 def _bound(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
     is_async = inspect.iscoroutinefunction(method)
 
-    # Otherwise Ctrl-C in its first step would skip what ends the object. A coroutine that it returns runs without it.
+    # Otherwise Ctrl-C in the first step would skip the method, and the object would stay open.
+    # The coroutine that the method returns is not protected by this mark.
     @uninterrupted
     @wraps(method)
     def bound(self: ProcessBound, *args: Any, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Async iterators: the next item without a step at which Ctrl-C loses a coroutine, and the base of iterators that are no generators.
+"""Async iterators: the next item, without a step at which Ctrl-C loses a coroutine, and a base class for iterators that are not generators.
 
 Python looks for signals after every call of native code, so after ``anext(iterator)`` too: KeyboardInterrupt then drops the
 coroutine that it returned, and Python warns that it "was never awaited". An ``async for`` has no such step.
@@ -17,9 +17,9 @@ ItemT = TypeVar("ItemT")
 
 
 class Iteration(AsyncGenerator[ItemT, None]):
-    """A generator by its methods, so that `contextlib.aclosing` and type checkers know it; a subclass has `__anext__` and `aclose`.
+    """An iterator with the methods of an async generator, for `contextlib.aclosing` and type checkers. A subclass has `__anext__` and `aclose`.
 
-    Dropping it drops what it iterates over, while Python's own async generators are closed by the event loop.
+    Dropping it also drops the iterator below it, at once. The event loop would close an async generator of Python later.
     """
 
     async def asend(self, value: None) -> ItemT:
@@ -34,7 +34,7 @@ class Iteration(AsyncGenerator[ItemT, None]):
 
 
 class _Rest(Generic[ItemT]):
-    """The remaining items of an iterator. The iterator of a user may lack ``__aiter__``."""
+    """The remaining items of an iterator. A user's iterator may lack ``__aiter__``."""
 
     __slots__ = ("_iterator",)
 

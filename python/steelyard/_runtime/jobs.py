@@ -1,4 +1,4 @@
-"""Long native calls, one hop for a whole blob; the event loop observes their progress and can cancel them."""
+"""Long native calls: one hop for a whole blob. The event loop observes the progress of a call and can cancel it."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ ArgsT = TypeVarTuple("ArgsT")
 async def watched(
     job: Job, report: Callable[[], object] | None, function: Callable[[*ArgsT], ResultT], *args: *ArgsT
 ) -> ResultT:
-    """Run `function` off the event loop and return its result, which is of a part only if the job was cancelled.
+    """Run `function` off the event loop and return its result. If the job was cancelled, the result covers only a part of the work.
 
     Args:
         job: ends the call early when it is cancelled.
-        report: called regularly meanwhile. Should it fail, the call ends early and the failure is raised.
+        report: called regularly meanwhile. If it fails, the call ends early and the failure is raised.
         function: the long call.
-        args: what it is given.
+        args: its arguments.
 
     Cancellation:
-        Cancels the job, and waits for the call to end; its result is returned.
+        Cancels the job, waits for the call to end, and returns its result.
     """
     if report is None:
         return await run_job(job, function, *args)
@@ -62,7 +62,7 @@ async def watched(
 
 @uninterrupted  # a call with `*args` would leave its coroutine unawaited
 async def whole(function: Callable[[Job], ResultT]) -> ResultT:
-    """Run a call that has no effect but its result, to its end.
+    """Run a call whose only effect is its result, and wait for its end.
 
     Cancellation:
         Ends the call early; its result is dropped.

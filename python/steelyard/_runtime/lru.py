@@ -1,4 +1,4 @@
-"""A cache in memory that keeps the values that were used last."""
+"""A cache in memory that keeps the most recently used values."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ ValueT = TypeVar("ValueT")
 
 
 class LruCache(Generic[KeyT, ValueT]):
-    """Values by key, bounded by their weight. The values that were not used for the longest time go first.
+    """Values by key, bounded by their weight. The least recently used values are dropped first.
 
     Args:
-        most: the most that all values may weigh. A single value may weigh more, and is then the only one.
+        most: the maximum total weight. A single value may weigh more; it is then the only value.
     """
 
     def __init__(self, most: int) -> None:

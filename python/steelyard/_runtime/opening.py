@@ -35,8 +35,8 @@ class Opening(
     writer = await store.writer("ref")  # opens the writer here; the caller closes it
     ```
 
-    Nothing happens before. A second use raises RuntimeError; an opening that is never used opens nothing and is reported by
-    a ResourceWarning. It is a coroutine by its methods, so functions that start tasks accept it.
+    Nothing is opened before that. A second use raises RuntimeError. An opening that is never used opens nothing, and a
+    ResourceWarning reports it. It has the methods of a coroutine, so functions that start tasks accept it.
     """
 
     # On the class, because `__del__` is called even of an object whose `__init__` was interrupted.
@@ -66,19 +66,19 @@ class Opening(
 
     @uninterrupted
     def send(self, value: Any) -> Any:
-        """Go on; see `collections.abc.Coroutine`."""
+        """Continue the call; see `collections.abc.Coroutine`."""
         if value is not None and self._coroutine is None:
-            raise TypeError(self._unopened("send"))  # a writer has `send`, too
+            raise TypeError(self._unopened("send"))  # a writer also has `send`
         return (self._coroutine or self._start()).send(value)
 
     @uninterrupted
     def throw(self, *error: Any) -> Any:
-        """Raise an error where it waits; see `collections.abc.Coroutine`."""
+        """Raise an error in the call; see `collections.abc.Coroutine`."""
         return (self._coroutine or self._start()).throw(*error)
 
     @uninterrupted
     def close(self) -> None:
-        """Give up; see `collections.abc.Coroutine`."""
+        """Abandon the call; see `collections.abc.Coroutine`."""
         self._function = None
         if self._coroutine is not None:
             self._coroutine.close()
@@ -87,7 +87,7 @@ class Opening(
     def _start(self) -> Coroutine[Any, Any, ResourceT_co]:
         function, self._function = self._function, None
         if function is None:
-            raise RuntimeError(f"{self._name}: was awaited or entered before; call it again to open another")
+            raise RuntimeError(f"{self._name}: already awaited or entered; call it again to open another")
         self._coroutine = function()
         return self._coroutine
 
@@ -109,9 +109,9 @@ class Opening(
 
 
 def opening(function: Callable[ParamsT, Coroutine[Any, Any, ResourceT]]) -> Callable[ParamsT, Opening[ResourceT]]:
-    """Have an ``async def`` that opens a resource return an `Opening`: decorate `writer` and `reader_at` of your store with it."""
+    """Make an ``async def`` that opens a resource return an `Opening`. Use it as a decorator of your store's `writer` and `reader_at`."""
 
-    # On trio, Ctrl-C must not come between the call and what it returns.
+    # On trio, Ctrl-C must not be raised between the call and the return of its result.
     @uninterrupted
     @wraps(function)
     def open_later(*args: ParamsT.args, **options: ParamsT.kwargs) -> Opening[ResourceT]:
@@ -121,7 +121,7 @@ def opening(function: Callable[ParamsT, Coroutine[Any, Any, ResourceT]]) -> Call
 
 
 class Opener:
-    """An interface with calls that open something. A subclass that forgets the decorator gets it at run time."""
+    """An interface with calls that open something. If a subclass lacks the decorator, it is applied at run time."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Decorate the calls that are plain coroutine functions."""

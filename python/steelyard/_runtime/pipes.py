@@ -1,4 +1,4 @@
-"""Waiting for the bytes of pipes and terminals in the event loop: a thread that reads an idle one cannot be cancelled."""
+"""Waiting for the bytes of pipes and terminals in the event loop: a thread that reads an idle pipe cannot be cancelled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ async def readable(file: Any) -> bool:
     Cancellation:
         Nothing has been read.
     """
-    from anyio import wait_readable  # noqa: PLC0415  # it brings sockets and TLS along, which every start would pay for
+    from anyio import wait_readable  # noqa: PLC0415  # it imports sockets and TLS, which would slow down every start
 
     try:
         await wait_readable(file)

@@ -4,8 +4,8 @@ A store refuses a held ref with Unavailable and knows nothing of waiting. `steel
 For each ref the first task in the queue tries for it, and the others wait. Code that frees a ref calls `released`, which
 wakes the first task to try again.
 
-The tasks of a queue may run in several event loops, one in each thread: each is woken in its own. A loop that ended with
-a task still in the queue does not block the others: they check for that once a second.
+The tasks of a queue may run in several event loops, one in each thread: each task is woken in its own loop. If a loop ends
+while its task is in the queue, the other tasks notice within a second and go on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CHECK_SECONDS = 1.0
 
 
 class Waiter:
-    """A task in the queue for one ref. The first in the queue may try for the ref."""
+    """A task in the queue for one ref. The first task in the queue may try to take the ref."""
 
     def __init__(self) -> None:
         self._loop = EventLoop()
@@ -40,12 +40,12 @@ class Waiter:
         return self._loop.running
 
     def watch(self) -> None:
-        """Begin to watch for a release. Called before each try, so that none after it is missed."""
+        """Begin to watch for a release. Call it before each attempt, so that no later release is missed."""
         if self._woken.is_set():
             self._woken = anyio.Event()
 
     async def wait_released(self) -> None:
-        """Wait until the ref was freed after `watch`; that may have happened already."""
+        """Wait until the ref is freed, if it was not freed already since `watch`."""
         await self._woken.wait()
 
     def wake(self) -> None:
@@ -65,7 +65,7 @@ class RefQueue:
 
     @managed
     async def first(self, ref: str) -> AsyncIterator[Waiter]:
-        """Wait until this task is the first for `ref`; it stays the first inside the ``async with``.
+        """Wait until this task is the first in the queue for `ref`; it stays the first inside the ``async with``.
 
         Cancellation:
             Leaves the queue; the tasks after it move up.
@@ -82,7 +82,7 @@ class RefQueue:
             self._leave(ref, waiter)
 
     def awaits(self, ref: str) -> bool:
-        """Return whether a task waits for `ref`, or is about to try for it; from any thread.
+        """Return whether a task waits for `ref`, or is about to try to take it. Any thread may call this.
 
         Code that frees a ref and asks afterwards misses no task: a task enters the queue before it tries.
         """
@@ -90,7 +90,7 @@ class RefQueue:
 
     @uninterrupted
     def released(self, ref: str) -> None:
-        """Say that `ref` was freed, by a commit, a close or an abort; from any thread, after the fact."""
+        """Notify the queue that `ref` was freed, by a commit, a close or an abort. Any thread may call this, afterwards."""
         if self.awaits(ref):
             with self._lock:
                 waiters = self._waiters.get(ref)
@@ -99,7 +99,7 @@ class RefQueue:
                 first.wake()
 
     def closed(self) -> None:
-        """Say that the store was closed: all waiting tasks try again, one after the other, and are refused."""
+        """Notify the queue that the store was closed: all waiting tasks try again, one after the other, and are refused."""
         for ref in list(self._waiters):
             self.released(ref)
 
@@ -110,7 +110,7 @@ class RefQueue:
 
     @uninterrupted
     def _leave(self, ref: str, waiter: Waiter) -> None:
-        """Take a task out of the queue, if it is there, and wake the next when it was the first."""
+        """Remove a task from the queue, if it is in it, and wake the next task if this was the first."""
         following = None
         with self._lock:
             waiters = self._waiters.get(ref, deque())
@@ -126,11 +126,11 @@ class RefQueue:
             following.wake()
 
     def _is_first(self, ref: str, waiter: Waiter) -> bool:
-        """Return whether this task is the first; a first one whose loop has ended is removed."""
+        """Return whether this task is the first in the queue. Remove a first task whose loop has ended."""
         with self._lock:
             waiters = self._waiters.get(ref, deque())
             first = waiters[0] if waiter in waiters else None
-        if first is None:  # removed, while its loop stood still; now it runs again
+        if first is None:  # removed while its loop was stopped; now the loop runs again
             self._enter(ref, waiter)
             return self._is_first(ref, waiter)
         if first is waiter:
@@ -145,7 +145,7 @@ _queues: WeakKeyDictionary[object, RefQueue] = WeakKeyDictionary()
 
 
 def ref_queue(store: object) -> RefQueue:
-    """Return the store's queue; it lives as long as the store does. Any thread may ask."""
+    """Return the store's queue, which exists as long as the store. Any thread may call this."""
     queue = _queues.get(store)
     return _queues.setdefault(store, RefQueue()) if queue is None else queue
 
@@ -156,7 +156,7 @@ def share_queue(store: object, other: object) -> None:
 
 
 def _start_empty() -> None:
-    # The waiting tasks are the parent's, and perhaps a thread of the parent's held the lock.
+    # The waiting tasks belong to the parent, and a thread of the parent may have held the lock.
     for queue in list(_queues.values()):
         queue.__init__()  # type: ignore[misc]  # as new
 

@@ -1,7 +1,7 @@
-"""Scopes that Ctrl-C does not tear: what is opened with them is always closed, in order.
+"""Context managers that Ctrl-C does not leave half open: they are always closed, in order.
 
-On trio, KeyboardInterrupt may be raised between any two steps of Python, also at the first step of an ``__aexit__``. A task
-group or a generator that is left open there would outlive the scope that it lies in.
+On trio, KeyboardInterrupt may be raised between any two steps of Python, even at the first step of an ``__aexit__``. A task
+group or a generator that is left open there would outlive the scope around it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ItemT_co = TypeVar("ItemT_co", covariant=True)
 class _Scope(AbstractAsyncContextManager[ItemT_co], Generic[ItemT_co]):
     """A context manager that is entered and left in one step, as far as Ctrl-C on trio is concerned.
 
-    A program may open one before its first hop or `EventLoop`, which call `backend.protect`. So it is marked here.
+    Its methods are marked here, because a program may enter one before its first hop or `EventLoop` calls `backend.protect`.
     """
 
     def __init__(self, inner: AbstractAsyncContextManager[ItemT_co, bool | None]) -> None:
@@ -43,7 +43,7 @@ class _Scope(AbstractAsyncContextManager[ItemT_co], Generic[ItemT_co]):
         try:
             return await self._inner.__aexit__(kind, error, traceback)
         except BaseExceptionGroup as group:
-            # A caller that catches KeyboardInterrupt does not know of our task groups.
+            # A caller that catches KeyboardInterrupt does not expect an exception group.
             interrupt: BaseException | None = group.subgroup(KeyboardInterrupt)
             while isinstance(interrupt, BaseExceptionGroup):
                 interrupt = interrupt.exceptions[0]
@@ -79,12 +79,12 @@ class _TaskGroup(_Scope[abc.TaskGroup]):
         try:
             raise first
         finally:
-            del first  # its traceback holds this frame
+            del first  # its traceback refers to this frame
 
 
 def task_group() -> AbstractAsyncContextManager[abc.TaskGroup, bool | None]:
-    """Return anyio's task group, except that it raises the first failure by itself, and not in an exception group.
+    """Return anyio's task group, but with one difference: it raises the first failure itself, not an exception group.
 
-    The first failure cancels the other tasks. KeyboardInterrupt comes before other failures.
+    The first failure cancels the other tasks. KeyboardInterrupt takes precedence over other failures.
     """
     return _TaskGroup(anyio.create_task_group())

@@ -1,4 +1,4 @@
-"""Threads that Python starts: a refusal of the system is a `StorageError`, as it is for the threads of native code."""
+"""Threads that Python starts. If the system refuses a thread, `StorageError` is raised, as for the threads of native code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def refusable(path: str | os.PathLike[str] | None = None) -> Iterator[None]:
     """Raise StorageError if the system refuses a thread.
 
     Args:
-        path: what the thread is for, if that has a path.
+        path: the file that the thread works on, if there is one.
 
     Raises:
         StorageError: the system refused to start a thread (EAGAIN).
@@ -48,9 +48,9 @@ def start(thread: threading.Thread, path: str | os.PathLike[str] | None = None) 
 
 
 def require(count: int, path: str | os.PathLike[str] | None = None) -> None:
-    """Make sure that this many threads can be started at the moment, by starting and ending them.
+    """Check that this many threads can be started now, by starting and ending them.
 
-    It is for libraries that end the process when a thread is refused.
+    Call it before a library that ends the process when a thread is refused.
 
     Raises:
         StorageError: the system refused one of them (EAGAIN).
@@ -72,7 +72,7 @@ class Pool(ThreadPoolExecutor):
     """A pool that continues with fewer threads when the system refuses more.
 
     Raises (on `submit`):
-        StorageError: it has no thread, and the system refused one (EAGAIN).
+        StorageError: the pool has no thread, and the system refused to start one (EAGAIN).
     """
 
     def _adjust_thread_count(self) -> None:
@@ -80,6 +80,6 @@ class Pool(ThreadPoolExecutor):
             with refusable():
                 super()._adjust_thread_count()
         except StorageError:
-            # The work is in the queue already, and each thread works until the queue is empty.
+            # The work is already in the queue, and each thread works until the queue is empty.
             if not self._threads:
                 raise

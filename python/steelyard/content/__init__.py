@@ -1,4 +1,4 @@
-"""The interfaces of a content store: the page to read first.
+"""The interfaces of a content store. Read this page first.
 
 A **blob** is immutable bytes, named by the digest of the bytes. An **ingest** is an unfinished, resumable write with a name
 of the caller's choice, its **ref**. `Writer.commit` makes the ingest a blob. The interfaces follow containerd:
@@ -11,12 +11,12 @@ of the caller's choice, its **ref**. `Writer.commit` makes the ingest a blob. Th
 | `BatchManager` | look up many blobs, change the labels of many, delete many |
 | `IngestManager` | list ingests, abort them |
 | `ImageNames` of `steelyard.names` | list and change image names; `Store.images` returns it |
-| `Collector` | remove blobs that nothing needs, and say why a blob is kept |
+| `Collector` | remove blobs that no root needs, and report why a blob is kept |
 | `Leases` of `steelyard.leases` | list and change leases, which protect from garbage collection; `Store.leases` returns it |
 | `Store` | all of these, and convenience methods built on them |
 
 Every method with a digest argument accepts a `Digest` or its text, and parses the text first. Every ``async def`` method
-may wait and always checkpoints. A call that raises had no effect unless its docstring says otherwise. A call that returns an
+may wait, and always executes a checkpoint. A call that raises had no effect unless its docstring says otherwise. A call that returns an
 `Opening` has two forms: ``async with store.writer(ref) as writer`` and ``writer = await store.writer(ref)``.
 Sizes and offsets are in bytes; an unknown size is None. Times are aware `datetime` values in UTC.
 """
@@ -197,13 +197,13 @@ class Store(Provider, Ingester, Manager, BatchManager, IngestManager, Collector)
 
     _lease: str | None = None
 
-    # The hooks of `lease`: create a lease with that ID which ends with this process, and end it. The second one raises nothing.
+    # The hooks of `lease`. The first creates a lease with that ID which ends with this process; the second ends it and raises nothing.
     _begin_lease: Callable[[str, Labels, timedelta | None], Awaitable[None]]
     _end_lease: Callable[[str], Awaitable[None]]
 
     @abstractmethod
     async def aopen(self) -> Self:
-        """Open the store and return it; ``async with`` calls it. An open store does not change."""
+        """Open the store and return it; ``async with`` calls it. For an open store it does nothing."""
 
     @abstractmethod
     async def aclose(self) -> None:
@@ -260,12 +260,12 @@ class Store(Provider, Ingester, Manager, BatchManager, IngestManager, Collector)
             await leased.images.create(name, Descriptor(digest=result.digest))  # from here on the name refers to it
         ```
 
-        The lease ends with the context, with the store, and with the process, however that ends.
+        The lease ends with the context, with the store, and with the process, even if the process is killed.
 
         Args:
             labels: the labels of the lease.
-            expires: a time after which it ends although the context lasts. None: no limit, except for a store that cannot know whether this
-                process lives: a `RemoteStore` uses a day.
+            expires: a time after which the lease ends even if the context is still open. None: no limit. A store that cannot know whether
+                this process is alive has a limit: a `RemoteStore` uses a day.
 
         Raises:
             Unsupported: the store has no leases, or was opened read-only.
@@ -285,7 +285,7 @@ class Store(Provider, Ingester, Manager, BatchManager, IngestManager, Collector)
                 print(event.type, event.digest)
         ```
 
-        An event comes after its change is durable, and the events of one blob in the order of its changes. Changes of other processes have
+        An event comes after its change is durable. The events of one blob come in the order of its changes. Changes of other processes have
         no events. All stores of one root in one process have the same events.
 
         Args:
@@ -370,9 +370,9 @@ class Store(Provider, Ingester, Manager, BatchManager, IngestManager, Collector)
         Raises:
             ExceptionGroup: sources failed. The message has their number; the group has the first 100 errors, each with a
                 note of its source, and the error of the iterable if that failed, too.
-            InvalidArgument: `concurrency` is less than 1, or `errors` is something else.
+            InvalidArgument: `concurrency` is less than 1, or `errors` has another value.
             InvalidLabel: at once, not for each source.
-            LeaseEnded: the lease of this store has ended; it is raised once, and the sources that are left are not stored.
+            LeaseEnded: the lease of this store has ended; it is raised once, and the remaining sources are not stored.
         """
         _concurrent.check_concurrency(concurrency)
         options = _options.PutOptions.parse(algorithm=algorithm, labels=labels, on_progress=on_progress)

@@ -33,9 +33,9 @@ class BatchManager:
 
     @abstractmethod
     async def sizes(self, digests: Iterable[Digest | str]) -> dict[Digest, int]:
-        """Return the size in bytes of each stored digest. A store that keeps labels apart from blobs answers faster than by `infos`."""
+        """Return the size in bytes of each stored digest. This is faster than `infos` if the store keeps labels apart from blobs."""
 
-    # Reads parts of many blobs: for each its bytes, or the error. A whole blob is verified.
+    # Reads parts of many blobs, and returns the bytes or the error of each. A whole blob is verified.
     _read_ranges: Callable[[Sequence[ReadRange]], Awaitable[list[bytes | Exception]]]
 
     # The hooks of `update_many` and `delete_many`, called with parsed arguments; `BaseStore` has them for every store.
@@ -73,7 +73,7 @@ class BatchManager:
         Raises:
             ExceptionGroup: blobs failed, for example with NotFound. The message has their number; the group has the first 100 errors,
                 each with a note of its blob, and the error of the iterable if that failed, too.
-            InvalidArgument: `labels` is empty, `concurrency` is less than 1, or `errors` is something else.
+            InvalidArgument: `labels` is empty, `concurrency` is less than 1, or `errors` has another value.
             InvalidLabel: a label is too long; at once, not for each blob.
 
         Cancellation:
@@ -91,7 +91,7 @@ class BatchManager:
     ) -> AsyncGenerator[DeleteManyResult, None]:
         """Delete many blobs and their labels, and yield the result of each when its removal survives a power loss.
 
-        Like `Manager.delete`, it does not ask whether a root keeps a blob; `Collector.reasons` does. The arguments, the errors and the
+        Like `Manager.delete`, it does not check whether a root keeps a blob; `Collector.reasons` does. The arguments, the errors and the
         order of work are those of `update_many`.
 
         Raises:

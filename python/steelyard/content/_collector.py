@@ -23,17 +23,17 @@ __all__ = ("Collector",)
 
 
 class Collector:
-    """Removes blobs that nothing needs any more, and says why a blob is kept. `steelyard.collection` has the rules.
+    """Removes blobs that no root needs any more, and reports why a blob is kept. The rules are in `steelyard.collection`.
 
     A collection never starts by itself; `steelyard.collection.collect_every` repeats it in a service.
     """
 
-    # The hooks of `collect`, `collect_defaults`, `why` and `reasons`, called with parsed arguments; `BaseStore` has hooks that raise Unsupported.
+    # The hooks of `collect`, `collect_defaults`, `why` and `reasons`, called with parsed arguments. Those of `BaseStore` raise Unsupported.
     _collect: Callable[[CollectOptions], Awaitable[Collected]]
     _collect_defaults: Callable[[timedelta | None, timedelta | None], Awaitable[CollectDefaults]]
     _reasons: Callable[[Sequence[Digest]], Awaitable[dict[Digest, Reason]]]
 
-    # Called when a service begins; its argument names a program that collects the garbage from now on.
+    # Called when a service starts. The argument names the program that collects the garbage from now on.
     _serve: Callable[[str | None], Awaitable[None]]
 
     async def collect(
@@ -50,29 +50,30 @@ class Collector:
     ) -> Collected:
         """Remove the blobs that no root keeps, beside all other work on the store, and return what was removed.
 
-        A root is an image name, a label ``containerd.io/gc.root``, a lease or an ingest. A root keeps a blob, and that blob keeps what
-        it names. What is neither kept nor younger than the grace time goes: a document never later than the blobs that it names.
+        A root is an image name, a label ``containerd.io/gc.root``, a lease or an ingest. A root keeps a blob, and that blob keeps the
+        blobs that it names. A blob that is neither kept nor younger than the grace time is removed: a document never later than
+        the blobs that it names.
 
         Args:
             grace: the age that garbage must have, counted from the collection that first found it. So a blob that is stored
-                without a lease stays at least that long, and what is stored or found again is no longer garbage. None: that of
-                `collect_defaults`, 24 hours at first. Zero: no such time, so only roots protect.
-            max_bytes: remove only as much as the store has more than that, in bytes of its blobs, the least recently
+                without a lease stays at least that long, and a blob that is stored or found again is no longer garbage. None: the
+                time of `collect_defaults`, initially 24 hours. Zero: no grace time, so only roots protect blobs.
+            max_bytes: remove garbage only until the blobs of the store have at most this many bytes, the least recently
                 used garbage first. A `LocalStore` records a use at most once an hour for each blob. None: all garbage.
-            ingest_age: remove ingests that no writer holds, no lease protects and nothing has changed for that long. None:
-                that of `collect_defaults`, seven days at first.
-            dry_run: change nothing, and return what would be removed.
+            ingest_age: remove ingests that no writer holds, that no lease protects and that have not changed for this time. None:
+                the time of `collect_defaults`, initially seven days.
+            dry_run: change nothing, and return what a collection would remove.
             accept_roots: collect although roots may be missing, after a person has looked at a dry run; see `CollectionRefused`. A
                 dry run never refuses for that reason.
-            take_back: collect although the store was served to a containerd that collects its blobs, and from then on leave that to this
-                store again. Whatever that containerd still needs would be removed, so look at a dry run first. Refused while a
+            take_back: collect although the store was served to a containerd that collects its blobs. From then on this store collects
+                them again. Blobs that the containerd still needs may be removed, so look at a dry run first. Refused while a
                 service for the containerd has the store open.
             on_garbage: called with each `Garbage` in the event loop's thread, after it was removed; in a dry run also with garbage
                 that stays. It must not block.
-            on_progress: called with `Progress`: in phase ``mark`` `done` counts blobs, in phase ``remove`` bytes.
+            on_progress: called with `Progress`. `done` counts blobs in phase ``mark``, and bytes in phase ``remove``.
 
         Raises:
-            CollectionRefused: the store cannot know what is needed. Nothing was removed.
+            CollectionRefused: the store cannot know which blobs are needed. Nothing was removed.
             CollectionBusy: another collection of this store is running, and the error says in which process.
             DataCorrupt: a document that may name blobs is damaged, or the metadata is. Nothing was removed.
             Unsupported: the store does not collect, or was opened read-only.
@@ -95,7 +96,7 @@ class Collector:
         return await self._collect(options)
 
     async def collect_defaults(self) -> CollectDefaults:
-        """Return the times that `collect` uses unless it gets others. They are settings of the store, the same for all who collect it.
+        """Return the times that `collect` uses by default. They are settings of the store, and hold for every process that collects it.
 
         Raises:
             Unsupported: the program behind the store collects, with its own settings.
@@ -105,10 +106,10 @@ class Collector:
     async def set_collect_defaults(
         self, *, grace: timedelta | None = None, ingest_age: timedelta | None = None
     ) -> CollectDefaults:
-        """Set the times that `collect` uses unless it gets others, for all who collect the store, and return both.
+        """Set the times that `collect` uses by default, for every process that collects the store, and return both.
 
-        On return that survives a power loss. A collection that is running keeps its times. A shorter grace time holds for what is
-        stored already, too.
+        On return the change survives a power loss. A collection that is running keeps its times. A shorter grace time also holds for
+        blobs that are already stored.
 
         Args:
             grace: the age that garbage must have; None leaves it as it is.
@@ -123,7 +124,7 @@ class Collector:
         return await self._collect_defaults(grace, ingest_age)
 
     async def why(self, digest: Digest | str) -> Reason:
-        """Return why a blob is kept, or since when it is garbage; see `Reason`. It changes nothing.
+        """Return why a blob is kept, or since when it is garbage; see `Reason`. The call changes nothing.
 
         Raises:
             NotFound: the blob is not stored.

@@ -1,4 +1,4 @@
-"""The errors of work on many things, of which the first are kept."""
+"""The errors of a call on many things. Only the first errors are kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _MOST = 100
 
 
 class Failures:
-    """The failures of one piece of work.
+    """The failures of one call.
 
     Attributes:
         count: how many things failed.
@@ -20,13 +20,13 @@ class Failures:
         self._errors: list[Exception] = []
 
     def add(self, error: Exception, note: str) -> None:
-        """Count a failure, and keep its error with a note of what failed if it is one of the first. An error of several things is kept once."""
+        """Count a failure. Keep one of the first errors, with a note that says what failed. An error of several things is kept once."""
         self.count += 1
         if len(self._errors) < _MOST and not (self._errors and self._errors[-1] is error):
             error.add_note(note)
             self._errors.append(error)
 
     def group(self, message: str, *more: Exception) -> ExceptionGroup[Exception]:
-        """Return the errors as a group, with errors that come after them."""
+        """Return the kept errors as a group, followed by the errors `more`."""
         left_out = f"; the first {_MOST} errors follow" if self.count > _MOST else ""
         return ExceptionGroup(f"{message}{left_out}", [*self._errors, *more])

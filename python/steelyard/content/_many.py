@@ -1,4 +1,4 @@
-"""The end of `Store.put_many`, `Store.update_many` and `Store.delete_many`: the errors of what failed."""
+"""Errors at the end of `Store.put_many`, `Store.update_many` and `Store.delete_many`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def of_sources(results: AsyncGenerator[PutManyResult, None], errors: Errors) -> 
 def of_items(
     results: AsyncGenerator[PutManyResult, None], errors: Errors, call: str, shown: Callable[[Any], str]
 ) -> AsyncGenerator[PutManyResult, None]:
-    """Yield all results of `call`, or the successes only and raise the errors at the end; `shown` returns an item for people."""
+    """Yield all results of `call`, or the successes only and raise the errors at the end; `shown` returns an item as readable text."""
     return _with_errors(results, errors, call, "items", lambda one: f"item {one.index}: {shown(one.source)}")
 
 
@@ -62,7 +62,7 @@ def _with_errors(
 
 
 class _RaisedAtEnd(Iteration[ResultT], Generic[ResultT]):
-    """Yields the results that are successes. It is not a generator: dropping it drops `results`, which end their work."""
+    """Yields the results that are successes. It is not a generator: dropping it also drops `results`, which ends their work."""
 
     def __init__(
         self, results: AsyncGenerator[ResultT, None], call: str, things: str, name: Callable[[ResultT], str]
@@ -82,7 +82,7 @@ class _RaisedAtEnd(Iteration[ResultT], Generic[ResultT]):
                 self._failures.add(one.error, f"{self._call}: {self._name(one)}")
         except Exception as error:
             if self._failures.count:
-                # The iterable failed, too. A caller that handles one must not lose the other.
+                # The iterable failed, too. A caller must get both its error and those of the failed things.
                 raise self._group(f", and then the iterable of {self._things}", error) from None
             raise
         if self._failures.count:
@@ -94,6 +94,6 @@ class _RaisedAtEnd(Iteration[ResultT], Generic[ResultT]):
         return failures.group(f"{self._call}: {failures.count} of {self._count} {self._things} failed{more}", *last)
 
     async def aclose(self) -> None:
-        """Stop. Errors so far are not raised."""
+        """Stop. The errors so far are not raised."""
         self._failures = Failures()
         await self._results.aclose()

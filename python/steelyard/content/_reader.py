@@ -41,7 +41,7 @@ class ReaderAt(AsyncResource):
 
         Raises:
             OutOfRange: `offset` is past the end.
-            InvalidArgument: a negative number.
+            InvalidArgument: `offset` or `size` is negative.
             DataCorrupt: the stored blob ends before its size.
         """
 
@@ -64,7 +64,7 @@ class ReaderAt(AsyncResource):
     def read_from(self, offset: int = 0) -> ByteReceiveStream:
         """Return a stream of the bytes from `offset` to the end, **unverified**. Closing it does not close the reader.
 
-        Raises (from its `receive`): the same errors as `read_at`. A reader that asks a server reads ahead.
+        Raises (from its `receive`): the same errors as `read_at`. A reader that reads from a server reads ahead.
         """
         return _Bytes(self, offset)
 
@@ -82,7 +82,7 @@ class ReaderAt(AsyncResource):
 
 
 class _Bytes(ByteReceiveStream):
-    """Reads one piece after the other."""
+    """Reads one piece after another."""
 
     def __init__(self, reader: ReaderAt, offset: int) -> None:
         self._reader = reader

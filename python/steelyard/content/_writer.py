@@ -39,8 +39,8 @@ class Writer(ByteSendStream):
     async def write(self, data: Buffer) -> None:
         """Append all of `data`.
 
-        On return `offset` includes the bytes. They are durable only after `sync`, `aclose` or `commit`. A later call may
-        raise the error of the disk.
+        On return `offset` includes the bytes. They are durable only after `sync`, `aclose` or `commit`. If the disk fails, a later
+        call may raise the error.
 
         Args:
             data: one-dimensional and contiguous, with items of one byte; may be empty. A mutable buffer is copied or
@@ -54,12 +54,12 @@ class Writer(ByteSendStream):
         """
 
     async def send(self, item: Buffer) -> None:
-        """Append all of `item`: `write` under its name in anyio's streams."""
+        """Append all of `item`: the name of `write` in anyio's streams."""
         await self.write(item)
 
     @abstractmethod
     async def digest(self) -> Digest:
-        """Return the digest of the bytes accepted so far, at first that of the empty string."""
+        """Return the digest of the bytes accepted so far; without any bytes, that of the empty string."""
 
     @abstractmethod
     async def status(self) -> Status:
@@ -104,7 +104,7 @@ class Writer(ByteSendStream):
             WriterClosed, Aborted, FailedPrecondition, StorageError.
 
         Cancellation:
-            A started publication ends first, so the blob may be stored after a cancelled call.
+            If publishing has started, it is finished first, so the blob may be stored after a cancelled call.
             Otherwise the ingest keeps its bytes.
 
         Spec: containerd's content.Writer.Commit.

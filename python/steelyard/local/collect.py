@@ -1,4 +1,4 @@
-"""Garbage collection of a `LocalStore`: a hop for each step, so that a collection can be cancelled between two of them."""
+"""Garbage collection of a `LocalStore`: one hop for each step, so that a collection can be cancelled between two steps."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ async def collect(store: BlockingStore, options: CollectOptions) -> Collected:
             if step.ended:
                 return collection.result()
     finally:
-        # CANCEL: shielded, because no other collection could start.
+        # CANCEL: shielded, because no other collection could start while this one is open.
         await run_always(collection.close)
 
 
 async def collect_defaults(
     store: BlockingStore, grace: timedelta | None, ingest_age: timedelta | None
 ) -> CollectDefaults:
-    """Set times of collections, each where it is given, and return them; see `Collector.set_collect_defaults`."""
+    """Set those default times of collections that are not None, and return both; see `Collector.set_collect_defaults`."""
     return await run(_collect.collect_defaults, store.native, grace, ingest_age)
 
 
@@ -45,5 +45,5 @@ async def reasons(store: BlockingStore, digests: Iterable[Digest | str]) -> dict
             pass
         return await run(why.reasons)
     finally:
-        # CANCEL: shielded, because the memory of the marks would stay.
+        # CANCEL: shielded, because the memory of the marks would stay allocated.
         await run_always(why.close)

@@ -1,4 +1,4 @@
-"""Many blobs at once: one hop for each batch, and one transaction if it changes something."""
+"""Calls for many blobs: one hop for each batch, and one transaction for each batch that changes something."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from steelyard.options import LabelChange, digest_of_blob
 __all__ = ("delete_many", "infos", "sizes", "update_many")
 
 BATCH = 512
-"""The most blobs of one hop. While a batch is changed, no other blob of the store can be published or changed: for a few milliseconds."""
+"""The most blobs of one hop. While a batch is changed, for a few milliseconds, no other blob of the store can be published or changed."""
 
 ResultT = TypeVar("ResultT")
 
@@ -90,7 +90,7 @@ def _in_batches(
 def _outcomes(
     change: Callable[[Sequence[Digest]], Sequence[Info | Exception | None]], blobs: Sequence[Info | Digest | str]
 ) -> list[Info | Exception | None]:
-    """Return the outcome of each blob; one without a valid digest fails alone."""
+    """Return the outcome of each blob. An invalid digest fails only its own blob."""
     invalid: dict[int, Exception] = {}
     digests = []
     for place, blob in enumerate(blobs):

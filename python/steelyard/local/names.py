@@ -28,7 +28,7 @@ class LocalImageNames(ProcessBound, ImageNames):
     async def assign(
         self, targets: Mapping[str, Descriptor], *, labels: Mapping[str, str] | None = None, overwrite: bool = False
     ) -> list[Image]:
-        """Have names hold targets, all or none; see `ImageNames.assign`."""
+        """Set the targets of names, all or none; see `ImageNames.assign`."""
         assign = partial(self._names().assign, dict(targets), labels=_kept(labels), overwrite=overwrite)
         return await run(assign)
 
@@ -50,5 +50,5 @@ class LocalImageNames(ProcessBound, ImageNames):
 
 
 def _kept(labels: Mapping[str, str] | None) -> Labels | None:
-    # A copy: the caller may change a mapping of its own while the thread works.
+    # A copy: the caller may change its own mapping while the thread works.
     return None if labels is None else Labels(labels)

@@ -1,4 +1,4 @@
-"""A source on its way into a `LocalStore`: in one hop if it fits in memory, else through an ingest."""
+"""Storing a source in a `LocalStore`: in one hop if it fits in memory, else through an ingest."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ SHARED_LIMIT = 1 << 20
 """A source of up to this many bytes shares the hop, and its flush, with others."""
 
 _HOP_SOURCES = 128
-"""The most sources of a shared hop. Meanwhile others gather, and the event loop runs."""
+"""The most sources of a shared hop. While the hop runs, the next sources are collected, and the event loop runs."""
 
 _HOP_BYTES = 16 << 20
-"""About the most bytes of a shared hop."""
+"""The approximate limit of the bytes of a shared hop."""
 
 _HOPS = max(2, (os.cpu_count() or 2) // 2)
-"""Shared hops at a time: while one waits for the disk, another hashes and writes."""
+"""The most shared hops at a time: while one waits for the disk, another hashes and writes."""
 
 _GUESS = 64 << 10
-"""The size of a file in a shared hop, before it is opened."""
+"""The size that a file in a shared hop is assumed to have before it is opened."""
 
 FileStep = Callable[[BlockingStore, PutOptions, FileIO, FileProgress], PutResult | None]
 
 
 class Puts:
-    """The puts of an open store. Small ones that arrive while a shared hop is under way are the next hop."""
+    """The puts of an open store. Small puts that arrive during a shared hop share the next hop."""
 
     def __init__(self, store: BlockingStore) -> None:
         self._store = store
@@ -76,7 +76,7 @@ class Puts:
                     raise clearer from None
                 raise
         if options.ref is not None:
-            # The hop that opens the ingest looks for the blob, too.
+            # The hop that opens the ingest also looks for the blob.
             async with opened(source) as pieces:
                 return await self._ingest(pieces, name_of(source), options)
         if (known := await self._known(options)) is not None:
@@ -104,7 +104,7 @@ class Puts:
         file = result
         try:
             if is_plain(file):
-                # CANCEL: an anonymous ingest leaves nothing; that of a ref is not touched yet.
+                # CANCEL: an anonymous ingest leaves nothing; an ingest with a ref has not been touched yet.
                 known = await self._in_one_hop(store_file if options.ref is None else find_file, file, path, options)
                 if known is not None:
                     return known
@@ -115,7 +115,7 @@ class Puts:
             file.close()
 
     async def _put_shared_file(self, path: str, options: PutOptions) -> Stored | None:
-        """Store a file in a shared hop. The result is None if it is large or no regular file; nothing was done then."""
+        """Store a file in a shared hop. If the file is large or not a regular file, do nothing and return None."""
         try:
             stored: Stored | None = await run(self._batcher, batch_item(options, path), _GUESS)
         except StorageError as error:
@@ -123,7 +123,7 @@ class Puts:
         return stored
 
     async def _in_one_hop(self, step: FileStep, file: FileIO, path: str, options: PutOptions) -> PutResult | None:
-        """Take a step with a file that is one hop, and report progress meanwhile."""
+        """Run one step of storing a file in one hop, and report progress meanwhile."""
         while True:
             progress = FileProgress(options, path)
             report = None if options.on_progress is None else progress.report
@@ -159,7 +159,7 @@ class Puts:
 
 
 class _StoredError(Exception):
-    """The blob is stored already."""
+    """The blob is already stored."""
 
     def __init__(self, result: PutResult) -> None:
         super().__init__(result)
@@ -173,11 +173,11 @@ class FileTransfer(Transfer, frozen=True, kw_only=True):
         """Write the rest of the source."""
         place = self.pieces.place() if isinstance(self.pieces, FilePieces | RangePieces) else None
         if isinstance(writer, LocalWriter) and place is not None:
-            # CANCEL: the bytes copied by then count in the ingest's offset; nothing else of the source was used.
+            # CANCEL: the ingest's offset counts the bytes that were copied by then; no other part of the source was used.
             file, start = place
             await self._copy(writer, file, start)
             await self.pieces.seek(writer.offset)
-        # Of a plain file, these are the bytes that it has grown by meanwhile.
+        # For a plain file, these are the bytes that were appended to it meanwhile.
         await super().fill(writer, most=most)
 
     async def _copy(self, writer: LocalWriter, file: int, start: int) -> None:
@@ -201,6 +201,6 @@ def _reported(options: PutOptions, name: str, result: PutResult) -> PutResult:
 
 def _buffer(source: object) -> memoryview | None:
     try:
-        return view(source)  # type: ignore[arg-type]  # the question is whether it is one
+        return view(source)  # type: ignore[arg-type]  # the call checks whether it is a buffer
     except TypeError:
         return None

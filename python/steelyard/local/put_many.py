@@ -1,4 +1,4 @@
-"""Many sources at once: the small ones in batches, one hop and one flush for each batch."""
+"""Storing many sources: small sources go in batches, with one hop and one flush for each batch."""
 
 from __future__ import annotations
 

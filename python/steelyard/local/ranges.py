@@ -1,4 +1,4 @@
-"""Parts of many blobs of a `LocalStore`, in one hop for each 8 MiB."""
+"""Reading parts of many blobs of a `LocalStore`, in one hop for each 8 MiB."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def read_ranges(store: BlockingStore, ranges: Sequence[ReadRange]) -> list
 
 
 def _some(store: BlockingStore, ranges: Sequence[ReadRange], start: int, job: _native.Job) -> list[bytes | Exception]:
-    """Read the parts from one on, until they have `CALL_BYTES`; on a thread."""
+    """Read parts, from number `start` on, up to `CALL_BYTES` in total. Runs on a thread."""
     found: list[bytes | Exception] = []
     blob, total = None, 0
     try:
@@ -36,7 +36,7 @@ def _some(store: BlockingStore, ranges: Sequence[ReadRange], start: int, job: _n
                 if blob is None or blob.digest != part.digest:
                     if blob is not None:
                         blob.close()
-                    blob = None  # the next one may not be there
+                    blob = None  # the next blob may not be stored
                     blob = store.blob(part.digest)
                 offset, size = part.within(blob.size)
                 if found and total + size > CALL_BYTES:

@@ -1,4 +1,4 @@
-"""Reading blobs: random reads, and the stream that verifies."""
+"""Reading blobs: random reads, and the verified stream."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class LocalReader(ProcessBound, ReaderAt):
 
 
 class VerifiedStream(ProcessBound, ByteReceiveStream):
-    """A blob's bytes in order, read ahead and hashed beside the caller's work; the end of the stream is the proof."""
+    """A blob's bytes in order, read ahead and hashed on other threads. The end of the stream proves the bytes."""
 
     def __init__(self, blob: BlockingBlob) -> None:
         self._digest = blob.digest
@@ -115,7 +115,7 @@ class VerifiedStream(ProcessBound, ByteReceiveStream):
 
         Raises:
             anyio.EndOfStream: the blob has ended and matches its digest.
-            DataCorrupt: it does not match; raised instead of the end, again on every further call.
+            DataCorrupt: it does not match; raised instead of EndOfStream, and again by every further call.
 
         Cost:
             Bytes that were read ahead (up to 3 MiB) take no hop, and neither does a blob of up to 16 KiB that the page cache has.
@@ -144,7 +144,7 @@ class VerifiedStream(ProcessBound, ByteReceiveStream):
         if not self._closed:
             self._closed = True
             if not self._stream.close_at_once():
-                # CANCEL: shielded, because a thread may still read ahead for this stream.
+                # CANCEL: shielded, because a thread may still be reading ahead for this stream.
                 await run_always(self._stream.close)
         await checkpoint()
 

@@ -65,7 +65,7 @@ class LocalStore(ProcessBound, BaseStore):
     Args:
         path: the root; created with mode 0700 if it does not exist. An OCI image layout can be adopted; containerd's content
             root can be opened with `read_only`.
-        read_only: change nothing, take no lock, work on a read-only file system.
+        read_only: change nothing and take no lock; this also works on a read-only file system.
         durability: with ``"power-loss"`` (default) acknowledged data survives a power cut; with ``"process-crash"`` it
             survives only the end of the process, for caches and tests.
         write_buffer_bytes: the most bytes of memory for buffered writes, for all writers of this store together.
@@ -77,7 +77,7 @@ class LocalStore(ProcessBound, BaseStore):
 
     Cost:
         `put`: a source of up to 8 MiB takes one hop to a thread, a larger file two. A blob that is already stored and
-        undamaged is not written again; so a larger file is hashed first if the store has a blob of its size. Puts of
+        undamaged is not written again: a larger file is therefore hashed first if a blob of its size is stored. Puts of
         up to 1 MiB that wait at the same time share hops and flushes.
         `writer`: opening takes one hop, a write that fits into the write buffer none, and `commit` one, which also closes
         the writer.
@@ -104,7 +104,7 @@ class LocalStore(ProcessBound, BaseStore):
 
     @property
     def path(self) -> Path:
-        """The root, absolute."""
+        """The absolute path of the root."""
         return engine.Path(self._options.path)
 
     @property
@@ -130,7 +130,7 @@ class LocalStore(ProcessBound, BaseStore):
             StorageError: not all accepted bytes of a writer could be kept; everything is closed nevertheless.
 
         Cancellation:
-            Takes effect after the store is closed.
+            It is raised only after the store is closed.
         """
         opened = None
         if self._lease is None:  # with a lease, it is open as long as the store without it
@@ -138,7 +138,7 @@ class LocalStore(ProcessBound, BaseStore):
             self._process = UNBOUND
         if opened is not None:
             try:
-                # CANCEL: shielded, because files and refs would stay held.
+                # CANCEL: shielded, because files would stay open and refs held.
                 await engine.run_always(opened[0].close)
             finally:
                 engine.ref_queue(self).closed()
@@ -169,7 +169,7 @@ class LocalStore(ProcessBound, BaseStore):
 
     async def _end_lease(self, lease: str) -> None:
         try:
-            # CANCEL: shielded by the caller; the byte of the lease would stay held.
+            # CANCEL: shielded by the caller, because the lock of the lease would stay held.
             await engine.run_always(self._store.leases.end, lease)
         except engine.SteelyardError:
             return  # the store was closed, or this is a child of a fork: the lease has ended, or is the parent's
@@ -188,7 +188,7 @@ class LocalStore(ProcessBound, BaseStore):
         return await _collecting.reasons(self._store, digests)
 
     async def _serve(self, collector: str | None) -> None:
-        if not self.read_only:  # else nothing changes through this store object
+        if not self.read_only:  # a read-only store object changes nothing
             await engine.run(self._store.native.serve, collector)
 
     def events(self, *filters: str, buffer: int = 4096) -> Events:
@@ -198,7 +198,7 @@ class LocalStore(ProcessBound, BaseStore):
         return engine.Events(lambda: self._store.native, filters, buffer=buffer)
 
     def notes(self) -> list[str]:
-        """Return the problems that were found when the store was opened, a sentence each; normally none."""
+        """Return the problems that were found when the store was opened, one sentence each; normally there are none."""
         return self._store.notes()
 
     async def stats(self) -> StoreStats:
@@ -206,7 +206,7 @@ class LocalStore(ProcessBound, BaseStore):
         return await engine.run(self._store.stats)
 
     async def quarantined(self) -> list[Quarantined]:
-        """Return the damaged copies that were moved to ``quarantine/``, by digest. They count for no read and no collection."""
+        """Return the damaged copies that were moved to ``quarantine/``, ordered by digest. Reads and collections ignore them."""
         return await engine.run(self._store.quarantined)
 
     async def empty_quarantine(self) -> list[Quarantined]:
@@ -218,7 +218,7 @@ class LocalStore(ProcessBound, BaseStore):
         Raises:
             StorageError: the store is open read-only, or a file cannot be removed.
 
-        Cancellation: the call ends when all are removed.
+        Cancellation: the call still removes all copies before it ends.
         """
         return await engine.run(self._store.empty_quarantine)
 
@@ -226,7 +226,7 @@ class LocalStore(ProcessBound, BaseStore):
         """Rebuild the metadata from the blobs and the readable part of the old file, which is kept beside the new one.
 
         Returns:
-            The results, kept or lost, a sentence each.
+            The results, one sentence each: the things that were kept and the things that were lost.
 
         Raises:
             Unavailable: another process has the store open.
@@ -383,7 +383,7 @@ class LocalStore(ProcessBound, BaseStore):
             on_progress: called with `Progress`.
 
         Cancellation:
-            Stops after the current hops; a run with `resume` continues from there.
+            Stops when the current hops have ended; a later run with `resume` continues from there.
         """
         return engine.verify_all(
             self._store, concurrency=concurrency, resume=resume, quarantine=quarantine, on_progress=on_progress

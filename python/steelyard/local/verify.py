@@ -1,4 +1,4 @@
-"""Reading blobs again and comparing them with their digests; damaged ones are moved aside."""
+"""Verification: read blobs again, compare them with their digests, and move damaged blobs aside."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from steelyard.model import Info, OnProgress, Progress, Verified
 __all__ = ("verify", "verify_all")
 
 _BATCH = 512
-"""Verifications that are recorded in one hop."""
+"""The number of verifications that are recorded in one hop."""
 
 _SIDE_BY_SIDE = 64
-"""The most blobs that are verified in one hop, 16 of them side by side in the lanes of one processor…"""
+"""The most blobs that are verified in one hop. One processor hashes up to 16 of them at a time, in lanes."""
 
 _SIDE_BY_SIDE_BYTES = 256 << 20
-"""…and the most bytes, so that results arrive soon."""
+"""The most bytes that are verified in one hop, so that results arrive soon."""
 
 _SINGLE_BYTES = 64 << 20
 """Larger blobs are verified one by one, read and hashed by two processors if both are free."""
@@ -84,7 +84,7 @@ async def verify_all(
                     await record(least=_BATCH)
                 yield result
     except BaseException:
-        # CANCEL: a run with `resume` continues from the record; a lost record costs reading again, nothing else. The store
+        # CANCEL: a run with `resume` continues from the record; a lost record only means that blobs are read again. The store
         # may be closed by now, and the error has no receiver: no task waits for an iterator that is closed or collected.
         with CancelScope(shield=True), suppress(SteelyardError):
             await record(least=1)
@@ -103,7 +103,7 @@ async def _quarantine_if(
 
 
 async def _check(store: BlockingStore, digest: Digest, on_progress: OnProgress | None) -> Exception | None:
-    """Read a blob and return the damage, or None."""
+    """Read a blob and return its error, or None."""
     while True:
         check = BlobCheck(store, digest)
 
@@ -122,7 +122,7 @@ async def _check(store: BlockingStore, digest: Digest, on_progress: OnProgress |
 async def _check_many(
     store: BlockingStore, infos: list[Info], on_progress: OnProgress | None
 ) -> list[Exception | None]:
-    """Read blobs side by side and return the damage of each, in their order."""
+    """Read blobs in parallel, and return the error of each, or None, in their order."""
     digests = [info.digest for info in infos]
     # CANCEL: as above.
     checked = await whole(partial(check_many, store, digests))
@@ -133,7 +133,7 @@ async def _check_many(
 
 
 async def _sets(infos: AsyncGenerator[Info, None]) -> AsyncGenerator[list[Info], None]:
-    """Divide blobs into lists that are verified side by side."""
+    """Divide blobs into lists. The blobs of a list are verified in one hop."""
     batch: Batch[Info] = Batch(_SIDE_BY_SIDE, _SIDE_BY_SIDE_BYTES)
     async with aclosing(infos):
         async for info in infos:
@@ -146,7 +146,7 @@ async def _sets(infos: AsyncGenerator[Info, None]) -> AsyncGenerator[list[Info],
 
 
 async def _blobs(store: BlockingStore, *, resume: bool) -> AsyncGenerator[Info, None]:
-    """Iterate over the blobs that this run has to verify, and keep a record of where it is for the next one."""
+    """Iterate over the blobs that this run has to verify. Without `resume`, first record the start of the run."""
     started = await run(store.native.verify_started) if resume else None
     if started is None and not store.read_only:
         started = time.time_ns()

@@ -1,4 +1,4 @@
-"""Listing blobs, in pages that the native core prepares while the caller uses the last one."""
+"""Listing blobs, in pages. The native core prepares the next page while the caller uses the current one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def walk(
 ) -> AsyncGenerator[Info, None]:
     """Iterate over the matching blobs; see `LocalStore.walk` and `BlockingStore.pages`.
 
-    `store` returns the store, or raises if it is not open, when the iteration begins.
+    `store` is called when the iteration begins. It returns the store, or raises if the store is not open.
     """
     process = Process()
     pages, infos = await run(_first, store(), filters, unverified_before)

@@ -27,7 +27,7 @@ ResultT = TypeVar("ResultT")
 
 
 class LocalWriter(ProcessBound, Writer):
-    """An open ingest. Without a ref it is anonymous: nothing of it stays when it is closed uncommitted."""
+    """An open ingest. An ingest without a ref is anonymous: if it is closed without a commit, nothing of it remains."""
 
     def __init__(self, ingest: BlockingIngest) -> None:
         self._ingest = ingest
@@ -49,7 +49,7 @@ class LocalWriter(ProcessBound, Writer):
         """Append all of `data`; see `Writer.write`.
 
         Cost:
-            Pieces of up to 1 MiB go to the write buffer: they are written and hashed beside the caller, together with
+            Pieces of up to 1 MiB go to the write buffer: other threads write and hash them, together with
             those of other writers, and the call waits only while the buffer is full. A `bytes` object, or a memoryview
             of one, is kept until it is written; other pieces of up to 256 KiB are copied. Anything else takes a hop,
             which hashes and writes it from the caller's memory.
@@ -62,11 +62,11 @@ class LocalWriter(ProcessBound, Writer):
                 if not await self._buffered(octets):
                     for piece in slices(octets, CALL_BYTES):
                         with piece:
-                            # CANCEL: whole pieces are accepted or not; `offset` says where the source has to be continued.
+                            # CANCEL: each piece is accepted as a whole or not at all; `offset` says where the source must continue.
                             await run(self._native.write, piece)
 
     async def _buffered(self, octets: memoryview) -> bool:
-        """Have bytes buffered as soon as there is room for them; return False if there never will be."""
+        """Put the bytes into the write buffer as soon as it has room; return False if they will never fit."""
         while not (taken := self._native.push(octets)):
             if taken is None:
                 return False
@@ -80,17 +80,17 @@ class LocalWriter(ProcessBound, Writer):
         """Append bytes of a file, in one hop.
 
         Args:
-            file: a descriptor that can be read at any offset; its own position is left alone.
+            file: a descriptor that can be read at any offset; its file position does not change.
             offset: the offset of the first byte in the file.
             most: the most bytes; None for all up to the file's end.
-            report: called now and then, when `Writer.offset` may have moved.
+            report: called from time to time, when `Writer.offset` may have changed.
 
         Raises:
             OSError: the file cannot be read; the bytes before count in `Writer.offset`.
             WriterClosed, Aborted, StorageError: as `write`.
 
         Cancellation:
-            A part of the bytes is accepted; `Writer.offset` says how much.
+            A part of the bytes may have been accepted; `Writer.offset` says how many.
         """
         with self._guard:
             done = 0
@@ -100,7 +100,7 @@ class LocalWriter(ProcessBound, Writer):
                 done += await watched(job, report, self._native.copy_from, file, offset + done, left, job, None)
                 if not job.cancelled:
                     return
-                # CANCEL: the ingest holds what was copied.
+                # CANCEL: the ingest keeps the bytes that were copied.
                 await checkpoint()
 
     async def digest(self) -> Digest:
@@ -114,10 +114,10 @@ class LocalWriter(ProcessBound, Writer):
             return await run(self._ingest.status)
 
     async def truncate(self, size: int) -> None:
-        """Cut the ingest to its first `size` bytes.
+        """Truncate the ingest to its first `size` bytes.
 
         Cost:
-            The hash starts again from the nearest saved state; what lies between is read again when it is next needed.
+            Hashing restarts from the nearest saved state; the bytes after that state are read again when the hash is needed.
         """
         with self._guard:
             await run(self._ingest.truncate, size)
@@ -128,14 +128,14 @@ class LocalWriter(ProcessBound, Writer):
             await self._caught_up(self._ingest.sync)
 
     async def _commit(self, options: CommitOptions) -> Info:
-        # One flush of the bytes and one of the name. `verify` reads the file once more, from the kernel's memory if it is there.
+        # One flush of the bytes and one of the name. `verify` reads the file once more, from the page cache if possible.
         with self._guard:
             try:
                 while True:
                     job = _native.Job()
                     commit = partial(self._ingest.commit_in_steps, job, options)
-                    # CANCEL: until all bytes are hashed, the commit ends early without an effect. Afterwards it is waited for
-                    # and has happened.
+                    # CANCEL: before all bytes are hashed, the commit ends early without an effect. Afterwards this call
+                    # waits until the commit has happened.
                     info = await run_job(job, self._native.when_written(commit))
                     if info is not None:
                         return info
@@ -144,7 +144,7 @@ class LocalWriter(ProcessBound, Writer):
                 await self._release()
 
     async def seal(self, options: CommitOptions) -> tuple[Digest, int, str]:
-        """Check the ingest as a commit does and make it durable, but publish nothing: for a store that keeps its blobs somewhere else.
+        """Check the ingest as a commit does and make it durable, but publish nothing: for a store that keeps its blobs in another place.
 
         Returns:
             The digest, the size, and a path by which this process can read the bytes until the writer is closed.
@@ -155,7 +155,7 @@ class LocalWriter(ProcessBound, Writer):
         with self._guard:
             while True:
                 job = _native.Job()
-                # CANCEL: without an effect but that bytes were hashed.
+                # CANCEL: the only effect is that bytes were hashed.
                 sealed = await run_job(
                     job, self._native.when_written(partial(self._ingest.seal_in_steps, job, options))
                 )
@@ -169,7 +169,7 @@ class LocalWriter(ProcessBound, Writer):
         await checkpoint()
 
     async def _caught_up(self, call: Callable[[], ResultT]) -> ResultT:
-        """Make a call when the hash has caught up with the bytes; in the same hop, which can be cancelled before the call."""
+        """Hash the remaining bytes, then make the call, in one hop. Only the hashing can be cancelled."""
 
         def caught_up() -> tuple[ResultT] | None:
             return (call(),) if self._ingest.catch_up(job) else None

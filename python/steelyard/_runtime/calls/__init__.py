@@ -1,7 +1,7 @@
 """Blocking calls off the event loop: native work and blocking calls of Python run on threads of the native pool.
 
 A call ends by itself within milliseconds to a few seconds, and has at most `CALL_BYTES` bytes of input or output. It is never
-abandoned. A caller that is cancelled before its call starts has had no effect. A caller that is cancelled while its call
+abandoned. If a caller is cancelled before its call starts, the call has no effect. A caller that is cancelled while its call
 runs gets the result, and the cancellation at its next checkpoint. So no thread works on a file after its caller has left,
 and each caller knows whether its call had an effect.
 
@@ -9,13 +9,13 @@ Calls run on threads of the native core, in one pool for the process. Results ar
 loop delivers all that are there: a wake costs about 50 µs, however many results it delivers. Threads start when there is work,
 and end within a second without work. `rust/core/src/threads/calls` decides which thread and which loop is woken, and when.
 
-A **blocking call** waits for something outside, such as a server, so its end is not known. `start` gives it a thread of a
-second pool, so that other calls always find one, and takes a function that ends it early.
+A **blocking call** waits for something outside the process, such as a server, so nothing bounds its time. `start` runs it on a
+thread of a second pool, so that other calls always find a thread, and takes a function that ends the call early.
 
 * **Ctrl-C** never separates a caller from its call, even when Python raises KeyboardInterrupt in the middle of this package.
 * **Several event loops**, one in each thread: each has its own port to the pool.
-* **A loop that ends** with calls under way: they run to their end, and their results are dropped.
-* **The end of the process** waits for the calls under way; blocking calls under way are made to end.
+* **A loop that ends** while calls run: the calls run to their end, and their results are dropped.
+* **The end of the process** waits for the calls that run; blocking calls are made to end.
 * **A fork**: the child has an empty pool; the waiting calls stay with the parent.
 """
 
@@ -52,13 +52,13 @@ __all__ = (
 )
 
 CALL_BYTES = 8 << 20
-"""The most bytes that one call should move: a hop costs about 0.1 ms, hashing 8 MiB about 4 ms."""
+"""The most bytes that one call should process: a hop takes about 0.1 ms, and hashing 8 MiB about 4 ms."""
 
 THREADS = 32
-"""Calls under way at once in the process: more than cores, so that waits for the disk overlap."""
+"""The most calls in progress in the process: more than there are cores, so that waits for the disk overlap."""
 
 WAITS = 1024
-"""Blocking calls at once in the process: each holds a thread, which only waits."""
+"""The most blocking calls in progress in the process. Each holds a thread, which only waits."""
 
 ResultT = TypeVar("ResultT")
 ArgsT = TypeVarTuple("ArgsT")
@@ -69,19 +69,19 @@ async def run(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
 
     Cancellation:
         Before the call starts: no effect. Afterwards the caller waits for the result and returns it. Only asyncio's own
-        ``Task.cancel`` is raised in place of the result, because asyncio raises it once. So whatever a result owns must be an
-        object with ``close``, alone or in a tuple, and never a bare descriptor: it is closed if no caller gets it.
+        ``Task.cancel`` is raised in place of the result, because asyncio raises it only once. The dropped result is then closed:
+        so every resource of a result must be an object with ``close``, alone or in a tuple, and never a bare descriptor.
 
     KeyboardInterrupt:
-        As a cancellation: the caller waits for the result. On trio the result is returned and the exception raised at a later
-        checkpoint; on asyncio, where there is no other chance, it is raised in place of the result.
+        As for a cancellation, the caller waits for the result. On trio the result is returned, and the exception is raised at a
+        later checkpoint. On asyncio the exception is raised in place of the result, because it cannot be raised later.
     """
     result: ResultT = await _this_loop().run(function, args)
     return result
 
 
 async def run_always(function: Callable[[*ArgsT], ResultT], *args: *ArgsT) -> ResultT:
-    """Call a function that releases something: it runs even if the caller is cancelled already, or Ctrl-C is pending.
+    """Call a function that releases something. It runs even if the caller is already cancelled or Ctrl-C is pending.
 
     Cancellation:
         As for `run`, afterwards.
@@ -101,7 +101,7 @@ async def run_job(job: Cancellable, function: Callable[[*ArgsT], ResultT], *args
     """Call a function that takes long off the event loop and return its result.
 
     Cancellation:
-        As for `run`, but the job is cancelled, and the result may then be of a part only: ask `job.cancelled`.
+        As for `run`, but the job is cancelled. The result may then cover only a part of the work; see `job.cancelled`.
     """
     result: ResultT = await _this_loop().run(function, args, cancel=job.cancel)
     return result
@@ -109,14 +109,14 @@ async def run_job(job: Cancellable, function: Callable[[*ArgsT], ResultT], *args
 
 @uninterrupted
 def start(function: Callable[[*ArgsT], ResultT], *args: *ArgsT, end: Callable[[], object]) -> BlockingCall[ResultT]:
-    """Call a function that waits for something outside, on a thread of its own; it starts at once.
+    """Call a function that waits for something outside the process, on a thread of its own. The call starts at once.
 
-    The caller is responsible for its end: it waits for the result, or calls `BlockingCall.aclose`.
+    The caller must wait for the result or call `BlockingCall.aclose`.
 
     Args:
-        function: called in a thread that Python did not start, so that it must not start any.
+        function: called in a thread that Python did not start, so it must not start threads.
         args: its arguments.
-        end: makes it end soon; from any thread, also before it was called.
+        end: makes the function end soon. It is called from any thread, perhaps before the function is called.
     """
     loop = _this_loop()
     call: BlockingCall[ResultT] = BlockingCall(end, loop.deliver_ends)
@@ -126,13 +126,13 @@ def start(function: Callable[[*ArgsT], ResultT], *args: *ArgsT, end: Callable[[]
 
 
 def _named(function: Callable[..., ResultT], args: tuple[Any, ...]) -> ResultT:
-    # Python keeps a record of a thread that asks for itself, also after its end: the name identifies its owner.
+    # `threading.current_thread` makes a record of this thread that outlives the thread: the name identifies its owner.
     threading.current_thread().name = "steelyard-wait"
     return function(*args)
 
 
 def checkpoint_here() -> Callable[[], Awaitable[None]]:
-    """Return the `checkpoint` of this event loop. anyio's own function asks at each call which loop runs."""
+    """Return the `checkpoint` of this event loop. anyio's own function finds out at each call which loop runs."""
     checkpoint: Callable[[], Awaitable[None]] = current_token().backend_class.checkpoint
     return checkpoint
 
@@ -148,7 +148,7 @@ def counts() -> dict[str, int]:
 
 
 class _Current(threading.local):
-    """The loop of the last call of this thread. It most likely runs the next one, and finding it again is slow."""
+    """The event loop of the last call of this thread. It most likely makes the next call too, and a lookup is slow."""
 
     loop: Loop | None = None
 
@@ -167,7 +167,7 @@ def _this_loop() -> Loop:
 
 
 def _start_empty() -> None:
-    # The child has none of the threads, and perhaps a locked mutex.
+    # The child has none of the parent's threads, and may have a locked mutex.
     global _pool, _waits, _under_way, _current
     _pool, _waits, _under_way, _current = Pool(THREADS), Pool(WAITS), weakref.WeakSet(), _Current()
 
@@ -176,7 +176,7 @@ def _end() -> None:
     for call in list(_under_way):
         call.end()
     _waits.close()
-    _pool.close()  # the one of this process, also after a fork
+    _pool.close()  # the pool of this process, even after a fork
 
 
 atexit.register(_end)

@@ -44,11 +44,11 @@ class AsyncioLoop(Loop):
 
         self._running, self._task = asyncio.get_running_loop, asyncio.current_task
         self._cancelled, self._invalid = asyncio.CancelledError, asyncio.InvalidStateError
-        # Called directly: the function of the same name in anyio asks first, each time, which backend this is.
+        # Called directly: anyio's function of the same name first finds out, each time, which backend runs.
         self._checkpoint_if_cancelled = current_token().backend_class.checkpoint_if_cancelled
         super().__init__(pool, waits)
         self._loop = self._event_loop.reference
-        # Of a future that was cancelled: the future that gets the result in its place.
+        # For each cancelled future, the future that gets the result in its place.
         self._replacements: weakref.WeakKeyDictionary[asyncio.Future[Any], asyncio.Future[Any]] = (
             weakref.WeakKeyDictionary()
         )
@@ -60,7 +60,7 @@ class AsyncioLoop(Loop):
             return False
         if loop is not self._loop():
             return False
-        return "trio" not in sys.modules or self._task(loop) is not None  # no task: a guest's
+        return "trio" not in sys.modules or self._task(loop) is not None  # no task: trio as a guest
 
     def _give(self, ticket: Any, value: Any, error: BaseException | None) -> None:
         result = value if error is None else _Failed(error)
@@ -89,7 +89,7 @@ class AsyncioLoop(Loop):
         future = self._loop().create_future()
         submitted: list[None] = []
         try:
-            # A single call of native code: the list says for certain whether the pool has the call, wherever Ctrl-C breaks in.
+            # A single call of native code: wherever Ctrl-C interrupts this function, the list says whether the pool has the call.
             submitted.extend(starmap(self._port.submit, ((function, args, future),)))
             result = await future
         except BaseException as broken:
@@ -107,37 +107,38 @@ class AsyncioLoop(Loop):
                 or anyio.current_effective_deadline() != -math.inf
                 or (type(result) is _Failed and type(result.error) is Cancelled)
             ):
-                # Not from a cancel scope, which would raise it again. The result is dropped, and closed if it is open.
+                # A cancel scope would raise its cancellation again; this exception is raised only once. So the result is dropped and closed.
                 await self._close(result)
-                del result  # an error that was made in this handler leads to the exception that is raised, and back to this frame
+                # Without this, an error of this handler, the raised exception and this frame would refer to each other.
+                del result
                 raise
         if type(result) is not _Failed:
             return result
         try:
             raise result.error
         finally:
-            del result, future  # the error's traceback holds this frame, and this frame the error
+            del result, future  # the error's traceback refers to this frame, and the frame to the error
 
     async def _end(self, future: Any) -> Any:
-        """Wait for the result, whatever is raised meanwhile: the caller has one exception to raise already."""
+        """Wait for the result, and ignore exceptions meanwhile: the caller already has one to raise."""
         first = future
         with CancelScope(shield=True):
             while True:
                 future = self._last_replacement(future)
                 try:
-                    self._deliver()  # a loop that Ctrl-C has ended may have lost the call that was to do it
+                    self._deliver()  # if Ctrl-C has ended the loop, the scheduled call of this method may be lost
                     result = await future
                 except GeneratorExit:
                     raise
                 except BaseException:  # noqa: BLE001, S112
                     continue
-                # A value that leads back to its key is never collected: the result may lead to the caller's frame.
+                # An entry whose value refers to its key is never collected, and the result may refer to the caller's frame.
                 while first is not future:
                     first = self._replacements.pop(first)
                 return result
 
     async def _close(self, result: object) -> None:
-        """Close what a dropped result owns."""
+        """Close the resources of a dropped result."""
         for close in closers(result):
             closing = self._loop().create_future()
             self._port.submit(close, (), closing)

@@ -1,4 +1,4 @@
-"""A call on a thread of the second pool, and what a result may own."""
+"""A call on a thread of the second pool, and the resources that a result may own."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ResultT = TypeVar("ResultT")
 
 
 class BlockingCall(ProcessBound, Generic[ResultT]):
-    """A call on a thread of its own, and how it ended.
+    """A call on a thread of its own, and its outcome.
 
     Args:
-        end: makes the call end soon; from any thread, any number of times.
+        end: makes the call end soon. Any thread may call it, any number of times.
         deliver_ends: `Loop.deliver_ends` of the loop that waits.
     """
 
@@ -34,7 +34,7 @@ class BlockingCall(ProcessBound, Generic[ResultT]):
 
     @property
     def ended(self) -> bool:
-        """Whether the result is there."""
+        """Whether the call has ended."""
         return self._ended.is_set()
 
     async def result(self) -> ResultT:
@@ -50,12 +50,12 @@ class BlockingCall(ProcessBound, Generic[ResultT]):
         return value
 
     async def aclose(self) -> None:
-        """Make the call end, and wait until it has; its result is dropped."""
+        """Make the call end, and wait until it has ended. Its result is dropped."""
         self.end()
         await outlast(self._ended, self._deliver_ends)
 
     def set_result(self, value: Any, error: BaseException | None) -> None:
-        """Say how the call ended; a second time changes nothing."""
+        """Set the outcome of the call. A second call changes nothing."""
         self._value, self._error = value, error
         self._ended.set()
 
@@ -79,7 +79,7 @@ class OpenFile:
         return self._number
 
     def close(self) -> None:
-        """Close it; may be called twice."""
+        """Close the file; may be called twice."""
         number, self._number = self._number, -1
         if number >= 0:
             unmark_descriptor(number)

@@ -34,7 +34,7 @@ class Loop(ABC):
 
     @abstractmethod
     def is_here(self) -> bool:
-        """Return whether the caller is a task of that loop."""
+        """Return whether the caller is a task of this loop."""
 
     @abstractmethod
     async def run(
@@ -51,7 +51,7 @@ class Loop(ABC):
             function: the function.
             args: its arguments.
             cancel: called when the caller is cancelled meanwhile.
-            always: run it even if Ctrl-C is pending; the caller has a shield.
+            always: run the function even if Ctrl-C is pending; the caller has a shield.
         """
 
     @abstractmethod
@@ -63,10 +63,10 @@ class Loop(ABC):
         self._waits.submit(function, args, call)
 
     def deliver_ends(self) -> None:
-        """Set the results of blocking calls that have ended; also when the loop has lost the call that was to do it."""
+        """Set the results of blocking calls that have ended. A waiting task may also call it, in case the loop has lost the scheduled call."""
         self._ends.deliver(self._waits)
 
-    # A pool calls these two. It takes RuntimeError for the end of the loop, and keeps no more results for it.
+    # A pool calls the next two methods. If they raise RuntimeError, the loop has ended, and the pool drops its results.
 
     def _wake(self) -> None:
         self._event_loop.call(self._deliver)
@@ -79,14 +79,14 @@ class Loop(ABC):
 
 
 class _Arrivals:
-    """Results that were taken from a port, on their way to the callers.
+    """Results that were taken from a port and not yet given to the callers.
 
-    An exception from a signal handler (Ctrl-C) can be raised between any two steps of Python. No result is lost to it:
-    a result stays here until it was given.
+    An exception from a signal handler (Ctrl-C) can be raised between any two steps of Python. No result is lost then:
+    a result stays in the queue until it is given to the caller.
 
     Args:
         give: gives a result to the caller that waits; a second time changes nothing.
-        again: has `deliver` called soon.
+        again: schedules another call of `deliver`.
     """
 
     def __init__(self, give: Callable[[Any, Any, BaseException | None], object], again: Callable[[], object]) -> None:
@@ -98,7 +98,7 @@ class _Arrivals:
         """Give all results that are there."""
         waiting = self._waiting
         try:
-            # A single call of native code: Python's own steps begin when the results are in the queue.
+            # A single call of native code: no Python code runs before the results are in the queue.
             waiting.extend(chain.from_iterable(starmap(port.take, ((),))))
             while waiting:
                 self._give(*waiting[0])

@@ -33,7 +33,7 @@ class TrioLoop(Loop):
         return self._lowlevel.current_trio_token() is self._token()
 
     def _give(self, ticket: Any, value: Any, error: BaseException | None) -> None:
-        # trio delivers in a task of its own, which Ctrl-C does not interrupt: no task gets its result twice.
+        # trio runs the delivery in a task of its own, which Ctrl-C does not interrupt: no task gets its result twice.
         self._lowlevel.reschedule(ticket, self._value(value) if error is None else self._error(error))
 
     async def run(
@@ -52,7 +52,7 @@ class TrioLoop(Loop):
         cancelled: list[None] = []
 
         def not_now(_: object) -> Any:
-            # Called for KeyboardInterrupt as for a cancellation: both are raised at the task's next checkpoint.
+            # Called for both KeyboardInterrupt and a cancellation. Both are raised at the task's next checkpoint.
             cancelled.append(None)
             if cancel is not None:
                 cancel()
@@ -64,7 +64,7 @@ class TrioLoop(Loop):
             try:
                 return await self._lowlevel.wait_task_rescheduled(not_now)
             except Cancelled:
-                pass  # without an effect: the reason is raised in its place
+                pass  # the call had no effect: the checkpoint below raises the cancellation
             finally:
                 if cancelled:
                     self._forget(task)

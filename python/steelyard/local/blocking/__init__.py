@@ -14,8 +14,8 @@ call them directly.
 | `_leases` | the leases |
 | `_names` | the image names |
 | `_put` | the steps of a put that run on a thread |
-| `_verify` | reading blobs again |
-| `_rows` | from the native core's tuples to the values of `steelyard.model` |
+| `_verify` | verification of blobs: read again and compare with the digest |
+| `_rows` | conversion of the native core's tuples to the values of `steelyard.model` |
 """
 
 from typing import TYPE_CHECKING

@@ -51,7 +51,7 @@ class BlockingBlob(ProcessBound):
     def used_ns(self) -> int:
         """Return when the blob was last used, as far as that is recorded, in nanoseconds since 1970.
 
-        `BlockingStore.blob` has used it by opening it; `inspect` has not.
+        `BlockingStore.blob` counts as a use; `inspect` does not.
         """
         found = os.fstat(self.native.fileno())
         # The rule of rust/core/src/volume/access_time.rs.
@@ -71,7 +71,7 @@ class BlockingBlob(ProcessBound):
 
 
 def compare(digest: Digest, encoded: str) -> DataCorrupt | None:
-    """Return the error for bytes that have another hash than `digest`, or None."""
+    """Return the error if the hash differs from that of `digest`, or None if both are the same."""
     if encoded == digest.encoded:
         return None
     return DataCorrupt(digest, expected=digest, actual=f"{digest.algorithm}:{encoded}")

@@ -34,10 +34,10 @@ class CollectStep(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         ended: whether it was the last one.
-        found: the garbage that it found or removed.
-        phase: the present phase.
-        done: how much of this phase is done: blobs in phase ``mark``, bytes in phase ``remove``.
-        total: of how much, or None if unknown.
+        found: the garbage that the step found or removed.
+        phase: the current phase.
+        done: the progress within the phase: blobs in phase ``mark``, bytes in phase ``remove``.
+        total: the value that `done` reaches at the end of the phase, or None if unknown.
     """
 
     ended: bool
@@ -48,7 +48,7 @@ class CollectStep(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BlockingCollection(ProcessBound):
-    """A collection under way; see `Collector.collect`. Close it, wherever it is."""
+    """A collection in progress; see `Collector.collect`. The caller must close it, even if it has not ended."""
 
     def __init__(self, native: _native.Collection, options: CollectOptions) -> None:
         self._native = native
@@ -56,7 +56,7 @@ class BlockingCollection(ProcessBound):
 
     @classmethod
     def start(cls, store: _native.Store, options: CollectOptions) -> BlockingCollection:
-        """Start a collection of a store, or refuse."""
+        """Start a collection of a store. Raises the errors of `Collector.collect`."""
         times = collect_defaults(store).changed(options.grace, options.ingest_age)
         native = store.collection(
             grace=_ns(times.grace),
@@ -78,7 +78,7 @@ class BlockingCollection(ProcessBound):
         return CollectStep(ended=ended, found=garbage, phase="remove" if removes else "mark", done=done, total=total)
 
     def result(self) -> Collected:
-        """Return what the collection did; it has ended."""
+        """Return the result of a collection that has ended."""
         blobs, size, abandoned, kept, spared, spared_bytes, missed_bytes, warnings = self._native.report()
         image_names, labels, leases, expected = kept
         return Collected(
@@ -94,23 +94,23 @@ class BlockingCollection(ProcessBound):
         )
 
     def close(self) -> None:
-        """End the collection, wherever it is. May be called twice."""
+        """End the collection, at whatever step it is. May be called twice."""
         self._native.close()
 
 
 class BlockingWhy(ProcessBound):
-    """The question why blobs are kept; see `Collector.why`. Close it, wherever it is."""
+    """Finds out why blobs are kept; see `Collector.why`. The caller must close it, even if it is not finished."""
 
     def __init__(self, native: _native.Why) -> None:
         self._native = native
 
     @classmethod
     def start(cls, store: _native.Store, digests: Iterable[Digest | str]) -> BlockingWhy:
-        """Ask a store why blobs are kept."""
+        """Start to find out why a store keeps these blobs."""
         return cls(store.why([str(digest) for digest in digests]))
 
     def step(self) -> bool:
-        """Work for about 5 ms, and return whether all is known."""
+        """Work for about 5 ms, and return whether the reasons of all blobs are known."""
         return self._native.step()
 
     def reasons(self) -> dict[Digest, Reason]:
@@ -118,14 +118,14 @@ class BlockingWhy(ProcessBound):
         return dict(map(_to_reason, self._native.reasons()))
 
     def close(self) -> None:
-        """End the question, wherever it is. May be called twice."""
+        """End the work, at whatever step it is. May be called twice."""
         self._native.close()
 
 
 def collect_defaults(
     store: _native.Store, grace: timedelta | None = None, ingest_age: timedelta | None = None
 ) -> CollectDefaults:
-    """Set times of collections, each where it is given, and return them; see `Collector.set_collect_defaults`."""
+    """Set those default times of collections that are not None, and return both; see `Collector.set_collect_defaults`."""
     ns = store.collect_defaults(
         grace=None if grace is None else _ns(grace), ingest_age=None if ingest_age is None else _ns(ingest_age)
     )

@@ -15,21 +15,21 @@ from steelyard.options import CommitOptions, check_size
 __all__ = ("BlockingIngest",)
 
 _STEP = 8 << 20
-"""Bytes that are read and hashed between two looks at a job; about 4 ms."""
+"""The number of bytes that are read and hashed between two checks for a cancelled job; they take about 4 ms."""
 
 
 class BlockingIngest(ProcessBound):
     """An open ingest; see `Writer`. One thread at a time may use it.
 
-    `write` writes the bytes before it returns. The write buffer behind a `LocalWriter` saves an event loop its waits; a
-    thread that asks for a digest after each write would wait for it at once.
+    `write` writes the bytes to the file before it returns. It does not use the write buffer of `LocalWriter`, which spares an
+    event loop the waits: a thread that asks for the digest after each write would have to wait for the buffer each time.
 
     Attributes:
         native: the core's handle.
 
     Args:
         native: the core's handle.
-        released: called with the ref, once, when it is free.
+        released: called once, with the ref, when the ref is free.
     """
 
     def __init__(self, native: _native.Ingest, released: Callable[[str], object]) -> None:
@@ -63,7 +63,7 @@ class BlockingIngest(ProcessBound):
             self.native.write(octets)
 
     def catch_up(self, job: _native.Job) -> bool:
-        """Hash bytes that were written before this writer and that no saved state covers; false if the job was cancelled."""
+        """Hash the bytes of earlier writers that no saved hash state covers; return False if the job was cancelled."""
         while self.native.catch_up(_STEP):
             if job.cancelled:
                 return False
@@ -78,7 +78,7 @@ class BlockingIngest(ProcessBound):
         return to_status(self.native.status())
 
     def truncate(self, size: int) -> None:
-        """Cut the ingest to its first `size` bytes."""
+        """Truncate the ingest to its first `size` bytes."""
         check_size(size)
         self.native.truncate(size)
 
@@ -102,7 +102,7 @@ class BlockingIngest(ProcessBound):
             self.close()
 
     def commit_in_steps(self, job: _native.Job, options: CommitOptions) -> Info | None:
-        """Do the same, unless the job is cancelled before all bytes are hashed: then return None, and the ingest stays open."""
+        """Do the same as `commit`. If the job is cancelled before all bytes are hashed, return None; the ingest stays open."""
         try:
             is_ready = not job.cancelled and self._prepare(job, options)
         except BaseException:
@@ -111,7 +111,7 @@ class BlockingIngest(ProcessBound):
         return self.commit(options.size, options.expected, options.labels) if is_ready else None
 
     def seal_in_steps(self, job: _native.Job, options: CommitOptions) -> tuple[Digest, int, str] | None:
-        """Check size and digest and make the bytes durable, without publishing them; None if the job was cancelled before.
+        """Check size and digest and make the bytes durable, without publishing them; None if the job is cancelled first.
 
         Returns:
             The digest, the size, and a path by which this process can read the bytes while the ingest is open.
@@ -123,7 +123,7 @@ class BlockingIngest(ProcessBound):
         return to_digest(*digest), size, str(path)
 
     def _prepare(self, job: _native.Job, options: CommitOptions) -> bool:
-        """Do what takes long in a commit; false if the job was cancelled."""
+        """Do the slow steps of a commit; return False if the job was cancelled."""
         self._choose_algorithm(options.expected)
         if not self.catch_up(job):
             return False

@@ -35,7 +35,7 @@ class BlockingLeases(ProcessBound):
         return _to_lease(self._native.begin(check_lease(lease), labels=dict(Labels(labels)), expires=time))
 
     def end(self, lease: str) -> None:
-        """End a lease of `begin`. It raises nothing: a store that was closed has ended it already."""
+        """End a lease of `begin`. It raises nothing: closing the store has already ended its leases."""
         self._native.end(lease)
 
     def get(self, lease: str) -> Lease:

@@ -27,7 +27,7 @@ class BlockingNames(ProcessBound):
     def assign(
         self, targets: Mapping[str, Descriptor], *, labels: Mapping[str, str] | None = None, overwrite: bool = False
     ) -> list[Image]:
-        """Have names hold targets, all or none; see `ImageNames.assign`."""
+        """Set the targets of names, all or none; see `ImageNames.assign`."""
         return self._assign(targets, labels, "overwrite" if overwrite else "keep")
 
     def _assign(self, targets: Mapping[str, Descriptor], labels: Mapping[str, str] | None, taken: str) -> list[Image]:

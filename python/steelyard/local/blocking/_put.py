@@ -33,7 +33,7 @@ __all__ = (
 )
 
 MEMORY_LIMIT = 8 << 20
-"""A source of up to this many bytes is held in memory whole and stored in one hop."""
+"""A source of up to this many bytes is read into memory as a whole and stored in one hop."""
 
 Stored = tuple[str, str, int, bool]
 """A blob's algorithm, encoded hash and size, and whether it is new."""
@@ -51,7 +51,7 @@ def batch_item(options: PutOptions, source: Buffer | str) -> tuple[object, ...]:
 
 
 def find_expected(store: BlockingStore, options: PutOptions) -> PutResult | None:
-    """Return the result for the blob that `options.expected` names, or None if it is not given or not stored."""
+    """Return the result for the blob that `options.expected` names, or None if no digest is given or the blob is not stored."""
     if options.expected is None:
         return None
     store.protect([options.expected])
@@ -66,10 +66,10 @@ def open_ingest(store: BlockingStore, options: PutOptions, size: int | None) -> 
 
     Args:
         store: the store.
-        options: the options of the put; with a ref.
+        options: the options of the put. They must have a ref.
         size: the size of the source, if it is known.
     """
-    # The core looks for the expected blob itself, but by the size of the source.
+    # The core also looks for the expected blob, but expects it to have the size of the source.
     if options.size is None and size is not None and (known := find_expected(store, options)) is not None:
         return known
     ref = options.ref
@@ -80,7 +80,7 @@ def open_ingest(store: BlockingStore, options: PutOptions, size: int | None) -> 
         info = store.info(stored.digest)
         return PutResult(digest=info.digest, size=info.size, new=False)
     except Unavailable:
-        # Whether another writer holds the ref does not matter if the blob is stored.
+        # If the blob is stored, it does not matter whether another writer holds the ref.
         if (known := find_expected(store, options)) is not None:
             return known
         raise
@@ -127,7 +127,7 @@ def is_plain(file: FileIO) -> bool:
 
 
 class FileProgress:
-    """How far a thread is with a file, for the event loop to report.
+    """The progress of a thread that works on a file. The event loop reports it.
 
     Attributes:
         job: counts the bytes, and ends the call early when it is cancelled.
@@ -145,7 +145,7 @@ class FileProgress:
         self._phase = (phase, total, self.job.done)
 
     def report(self) -> None:
-        """Report progress to the caller, if there is any since the last report."""
+        """Report progress to the caller, if there was any since the last report."""
         if self._phase is None:
             return
         phase, total, before = self._phase
@@ -156,9 +156,9 @@ class FileProgress:
 
 
 def find_file(store: BlockingStore, options: PutOptions, file: FileIO, progress: FileProgress) -> PutResult | None:
-    """Return the blob with the bytes of the file, or None if there is none.
+    """Return the result for the stored blob that has the bytes of the file, or None if there is no such blob.
 
-    An ingest that `options.ref` can resume takes precedence: then the result is None.
+    The result is also None if there is an ingest `options.ref`: resuming it takes precedence.
     """
     size = os.fstat(file.fileno()).st_size
     if options.size not in (None, size) or not _may_be_stored(store, options, size):
@@ -171,7 +171,7 @@ def find_file(store: BlockingStore, options: PutOptions, file: FileIO, progress:
 
 
 def store_file(store: BlockingStore, options: PutOptions, file: FileIO, progress: FileProgress) -> PutResult | None:
-    """Store a plain file and close it; nothing remains of a failure. The result is None if the job was cancelled."""
+    """Store a plain file and close it. A failed call leaves nothing. The result is None if the job was cancelled."""
     result = _store_file(store, options, file, progress)
     if result is not None:
         file.close()  # on this thread: the call releases the GIL, and the event loop might then wait to get it back
@@ -200,7 +200,7 @@ def _store_file(store: BlockingStore, options: PutOptions, file: FileIO, progres
 
 
 def _may_be_stored(store: BlockingStore, options: PutOptions, size: int) -> bool:
-    """Return whether there is a blob of that size, and no ingest to resume."""
+    """Return whether a blob of that size is stored and there is no ingest to resume."""
     if not store.native.has_size(size):
         return False
     try:
@@ -210,7 +210,7 @@ def _may_be_stored(store: BlockingStore, options: PutOptions, size: int) -> bool
 
 
 def source_error(path: str, error: Exception) -> Exception:
-    """Return the error that `open` raises for a source's own file; other errors are the store's."""
+    """Return the error that `open` would raise if the error concerns the source's file. Errors of the store are returned unchanged."""
     if isinstance(error, StorageError) and error.filename == path:
         return OSError(error.errno, error.strerror, error.filename)
     return error

@@ -1,4 +1,4 @@
-"""From the native core's tuples to the values of `steelyard.model`."""
+"""Conversion of the native core's tuples to the values of `steelyard.model`."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def to_time(ns: int) -> datetime:
 
 
 def to_labels(items: dict[str, str]) -> Labels:
-    """Return the labels of a blob, which were checked when they came in; the dict is theirs from now on."""
+    """Return the labels of a blob. They were checked when they were set. The result takes ownership of the dict."""
     if not items:
         return NO_LABELS
     labels = Labels.__new__(Labels)
-    labels._items = items  # noqa: SLF001  # what its `__init__` does, without the checks
+    labels._items = items  # noqa: SLF001  # the same as in its `__init__`, without the checks
     return labels
 
 
@@ -50,11 +50,11 @@ def to_info(row: InfoRow) -> Info:
 _PAGE = msgspec.msgpack.Decoder(
     tuple[list[str], list[dict[str, str]], list[tuple[int, str, int, datetime, datetime | None, int]]]
 )
-"""See `rust/py/src/page.rs`."""
+"""The format of `rust/py/src/page.rs`."""
 
 
 def to_infos(page: bytes) -> list[Info]:
-    """Return the infos of a native page. A listing spends most of its time here, so nothing is made twice."""
+    """Return the infos of a native page. A listing spends most of its time here, so equal values are made only once."""
     algorithms, sets, rows = _PAGE.decode(page)
     new_digests = [_NEW[algorithm] for algorithm in algorithms]
     labels = [to_labels(items) for items in sets]

@@ -37,13 +37,13 @@ __all__ = ("BlobPages", "BlockingStore", "OpenOptions", "Quarantined", "StoreSta
 
 
 class OpenOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a store is opened; `LocalStore` documents each of them.
+    """The options for opening a store; see `LocalStore`.
 
     Attributes:
-        path: the root, absolute.
-        read_only: whether the store changes nothing.
-        durable: whether an acknowledged change survives the loss of power.
-        write_buffer_bytes: the most bytes of memory that the writers hold before they are written.
+        path: the absolute path of the root.
+        read_only: whether the store is opened read-only.
+        durable: whether an acknowledged change survives a power loss.
+        write_buffer_bytes: the most bytes that all writers together hold in memory before the bytes are written.
     """
 
     path: str
@@ -82,9 +82,9 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
         blobs: blobs stored.
         blob_bytes: bytes of all blobs.
         ingests: unfinished ingests.
-        ingest_bytes: bytes that they hold.
+        ingest_bytes: bytes of all ingests.
         quarantined: damaged copies that were moved aside.
-        quarantined_bytes: bytes of those.
+        quarantined_bytes: bytes of these copies.
     """
 
     blobs: int
@@ -112,7 +112,7 @@ class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _ignore(ref: str) -> None:
-    """Notify no task."""
+    """Do nothing: no task waits for a ref."""
 
 
 class BlockingStore(ProcessBound):
@@ -153,7 +153,7 @@ class BlockingStore(ProcessBound):
         return cls(native, released)
 
     def close(self) -> None:
-        """Close the store and all that is open of it; see `LocalStore.aclose`. May be called twice."""
+        """Close the store and everything that was opened from it; see `LocalStore.aclose`. May be called twice."""
         self.native.close()
 
     def __enter__(self) -> Self:
@@ -166,7 +166,7 @@ class BlockingStore(ProcessBound):
 
     @property
     def read_only(self) -> bool:
-        """Whether the store changes nothing."""
+        """Whether the store was opened read-only."""
         return self.native.read_only
 
     @property
@@ -184,7 +184,9 @@ class BlockingStore(ProcessBound):
         return BlockingStore(self.native, self.released, lease=lease)
 
     def protect(self, digests: Iterable[Digest | str]) -> None:
-        """Protect blobs from garbage collection before they are looked for: by the lease of this store, or for the grace time.
+        """Protect blobs from garbage collection by the lease of this store or, without a lease, for the grace time.
+
+        A caller protects blobs before it looks for them.
 
         Raises:
             LeaseEnded: the lease has ended.
@@ -225,7 +227,7 @@ class BlockingStore(ProcessBound):
         return _opened(digest, size, self.native.blob(str(digest)))
 
     def inspect(self, blob: Descriptor | Digest | str) -> BlockingBlob:
-        """Open a blob to check it, which is not a use."""
+        """Open a blob to check it. This does not count as a use of the blob."""
         digest, size = _named(blob)
         return _opened(digest, size, self.native.inspect(str(digest)))
 
@@ -246,16 +248,16 @@ class BlockingStore(ProcessBound):
     def write_copies(
         self, folders: Sequence[tuple[int, Sequence[tuple[Digest, str, int, int | None]]]]
     ) -> list[bool | Exception]:
-        """Write verified copies of small blobs into directories, each with the permissions and the time that are given.
+        """Write verified copies of small blobs into directories, each with the given permissions and modification time.
 
         Nothing is synced. A copy gets its name when it is complete.
 
         Args:
-            folders: the descriptor of each directory, and its files: blob, name, permissions, and the time of the last change in
+            folders: the descriptor of each directory, and its files: blob, name, permissions, and modification time in
                 nanoseconds since 1970, or None for now.
 
         Returns:
-            For each file its error, or whether it was written. False: something has that name, or there can be no unnamed files.
+            For each file its error, or whether it was written. False: the name is taken, or the file system has no unnamed files.
         """
         files = [
             (str(digest), place, name, mode, time)
@@ -265,12 +267,12 @@ class BlockingStore(ProcessBound):
         return self.native.write_copies([folder for folder, _ in folders], files)
 
     def infos(self, digests: Iterable[Digest | str]) -> dict[Digest, Info]:
-        """Return the info of each of the digests that is stored."""
+        """Return the info of each stored digest."""
         rows = self.native.infos([str(Digest.parse(digest)) for digest in digests])
         return {info.digest: info for info in map(to_info, rows)}
 
     def sizes(self, digests: Iterable[Digest | str]) -> dict[Digest, int]:
-        """Return the size of each of the digests that is stored."""
+        """Return the size of each stored digest."""
         names = [Digest.parse(digest) for digest in digests]
         found = self.native.sizes([str(name) for name in names])
         return {name: size for name, size in zip(names, found, strict=True) if size is not None}
@@ -290,7 +292,7 @@ class BlockingStore(ProcessBound):
         Args:
             digests: the blobs.
             labels: the new labels.
-            keys: the keys of the labels that change: one that `labels` lacks is removed. None: all labels are replaced.
+            keys: the keys of the labels to change; a key that `labels` lacks is removed. None: all labels are replaced.
 
         Raises:
             StorageError, DataCorrupt: no label was changed.
@@ -304,7 +306,7 @@ class BlockingStore(ProcessBound):
         return [failed[place] if place in failed else next(rest) for place in range(len(texts))]
 
     def pages(self, *filters_: str, unverified_before: int | None = None) -> BlobPages:
-        """Iterate over the matching blobs in the order of their digests, a list of them at a time.
+        """Iterate over the matching blobs in the order of their digests, one list of blobs at a time.
 
         Args:
             filters_: see `Manager.walk`.
@@ -361,7 +363,7 @@ class BlockingStore(ProcessBound):
 
 
 class BlobPages(Iterator[list[Info]]):
-    """The pages of a listing. The core prepares the next page while the caller uses the last one."""
+    """The pages of a listing. The core prepares the next page while the caller uses the current one."""
 
     def __init__(self, native: _native.Walk) -> None:
         self._native = native
@@ -372,12 +374,12 @@ class BlobPages(Iterator[list[Info]]):
         raise StopIteration
 
     def next(self) -> list[Info]:
-        """Return the next page; it is empty only at the end."""
+        """Return the next page. Only the page after the last one is empty."""
         page = self._native.next()
         return to_infos(page) if page else []
 
     def ready(self) -> list[Info] | None:
-        """Return the next page, which is empty at the end, or None if it is not prepared. It does not block."""
+        """Return the next page, or None if it is not prepared yet. The page after the last one is empty. It does not block."""
         page = self._native.ready()
         if page is None:
             return None

@@ -1,4 +1,4 @@
-"""Reading blobs again and comparing them with their digests."""
+"""Verification: read blobs again and compare them with their digests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ("BlobCheck", "check_many")
 
 
 class BlobCheck:
-    """The verification of one blob, whatever its size.
+    """The verification of one blob of any size.
 
     Attributes:
         job: counts the bytes, and ends the call early when it is cancelled.
@@ -28,7 +28,7 @@ class BlobCheck:
         self._digest = digest
 
     def run(self) -> Exception | None:
-        """Read the blob and return the damage, or None if it is undamaged. It blocks."""
+        """Read the blob and return the error if it is damaged, else None. It blocks."""
         hasher = _native.Hasher([self._digest.algorithm.value])
         try:
             blob = self._store.inspect(self._digest)
@@ -47,7 +47,7 @@ class BlobCheck:
 def check_many(
     store: BlockingStore, digests: Sequence[Digest], job: _native.Job
 ) -> list[tuple[int | None, Exception | None]]:
-    """Read blobs side by side and return the size of each, if it could be read, and the damage, in their order."""
+    """Read blobs in parallel. Return for each, in order, its size, or None if it could not be read, and its error, or None."""
     results = store.native.hash_many([str(digest) for digest in digests], job)
     checked: list[tuple[int | None, Exception | None]] = []
     for digest, result in zip(digests, results, strict=True):
