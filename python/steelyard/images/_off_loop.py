@@ -1,4 +1,4 @@
-"""Long work that must not hold up the event loop: it goes to another thread, or is cut into short slices."""
+"""Long work that must not block the event loop: it runs on another thread, or is divided into short slices."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 _INLINE_BYTES = 64 << 10
-"""Bytes of a document that the event loop can parse itself: less than a millisecond."""
+"""The most bytes of a document that are parsed in the event loop: this takes less than a millisecond."""
 
 _INLINE_ITEMS = 100
-"""Items that take up to ten microseconds each: a millisecond in all."""
+"""The number of items that take a millisecond if each takes up to ten microseconds."""
 
 _SLICE = 500
-"""Items that take some microseconds each: a few milliseconds in all."""
+"""The number of items that take a few milliseconds if each takes some microseconds."""
 
 
 def short_slices(items: Sequence[ItemT]) -> Iterator[Sequence[ItemT]]:
-    """Cut the items into slices; the caller awaits something between two of them."""
+    """Divide the items into slices. The caller awaits something between two slices."""
     return slices(items, _SLICE)
 
 

@@ -1,4 +1,4 @@
-"""Reading a stored blob: its file where it has one, or else its bytes in pieces."""
+"""Reading a stored blob: its file, or its bytes in pieces if it has no file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state that walks of several images share: their work is proportional to the bytes of documents, not to references."""
+"""The state that walks of several images share, so that their work grows with the bytes of documents and not with references."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ("Visited",)
 class Visited:
     """The documents that earlier walks have visited, and those of them that need not be visited again.
 
-    Where something below a document is absent, its children are visited again for each image. Such visits are bounded by
-    ``limits.nodes`` in all.
+    If a blob below a document is absent, the document's children are visited again for each image. ``limits.nodes`` bounds the
+    total number of such visits.
 
     Args:
         limits: bounds on documents.
-        indexes: whether the children of an index may be left out, too. With platforms they may not: the manifests say which
-            platforms the image has.
+        indexes: whether the children of an index may be left out, too. They may not if platforms are selected, because the manifests
+            say which platforms the image has.
 
     Attributes:
-        is_disabled: whether nothing is left out, because images contradict each other.
+        is_disabled: whether every document is visited, because images contradict each other.
     """
 
     def __init__(self, limits: Limits, *, indexes: bool = True) -> None:
@@ -45,7 +45,7 @@ class Visited:
         """Note a visit to a document; if it is not the first, count its children.
 
         Raises:
-            LimitExceeded: there were too many repeated visits in all.
+            LimitExceeded: the total number of repeated visits is too large.
         """
         if key_of(descriptor) not in self._seen:
             self._seen.add(key_of(descriptor))
@@ -55,14 +55,14 @@ class Visited:
             raise LimitExceeded("images", limit="nodes", allowed=self._limits.nodes)
 
     def contradicts(self, descriptor: OCIDescriptor) -> bool:
-        """Return whether the descriptor contradicts one of the same digest among those that are left out."""
+        """Return whether the descriptor contradicts a descriptor of the same digest below a document that is left out."""
         known = self._descriptors.get(descriptor.digest)
         if known is None or key_of(known) == key_of(descriptor):
             return False
         return known.size != descriptor.size or has_children(known) or has_children(descriptor)
 
     def disable(self) -> None:
-        """Leave out nothing from now on."""
+        """Visit every document from now on."""
         self.is_disabled = True
         self._whole.clear()
         self._descriptors.clear()

@@ -34,7 +34,7 @@ class ImageCheck(msgspec.Struct, frozen=True, kw_only=True):
         target: the root.
         present: the blobs that are stored with the expected size, in the order of `walk_image`.
         absent: the other blobs; the children of an absent document are unknown.
-        unmatched: the requested platforms for which the image has nothing.
+        unmatched: the requested platforms for which the image has no manifest.
     """
 
     name: str
@@ -109,7 +109,7 @@ async def check(
 async def check_target(
     store: Store, name: str, target: Descriptor, reader: DocumentReader, platforms: Platforms | None
 ) -> ImageCheck:
-    """Do the same as `check`; the reader keeps the documents."""
+    """Do the same as `check`, with a reader that keeps the documents."""
     root = await find_root(store, target, reader)
     found = await examine(store, reader, name, root, platforms=platforms)
     await check_configs(reader, found.present)
@@ -147,9 +147,8 @@ async def examine(
     in_memory: Callable[[OCIDescriptor], bool] = lambda _: False,
     visited: Visited | None = None,
 ) -> ImageCheck:
-    """Check an image, without its configs, of which some blobs may be `in_memory` and not in the store.
-
-    `ImageCheck.present` has nothing below documents that `visited` covers.
+    """Check an image without its configs. Some of its blobs may be `in_memory` and not in the store.
+    `ImageCheck.present` lacks the blobs below documents that `visited` covers.
     """
     nodes = await _nodes(reader, root, platforms, visited)
     present: list[Node] = []
@@ -180,7 +179,7 @@ async def _nodes(
             found = [node async for node in nodes]
         if was_disabled or visited is None or not visited.is_disabled:
             return found
-        # This image contradicts another one, so nothing may be left out.
+        # This image contradicts another one, so every document must be visited.
 
 
 async def check_configs(reader: DocumentReader, present: Sequence[Node]) -> None:
@@ -210,7 +209,7 @@ async def find_root(store: Store, target: Descriptor, reader: DocumentReader) ->
 def _digest(node: Node) -> Digest | None:
     try:
         return node.descriptor.blob
-    except InvalidDigest:  # of an unknown algorithm, so it cannot be stored
+    except InvalidDigest:  # its algorithm is unknown, so it cannot be stored
         return None
 
 

@@ -47,7 +47,7 @@ class Platforms:
         )
 
     def choose(self, descriptors: Sequence[OCIDescriptor]) -> tuple[OCIDescriptor, ...]:
-        """Return the selected ones, in order: the best matches for each platform, and all without a platform."""
+        """Return the selected descriptors, in order: the best matches for each platform, and all descriptors without a platform."""
         taken = {index for index, each in enumerate(descriptors) if each.platform is None}
         for order in self._orders:
             for best in order:

@@ -1,7 +1,7 @@
 """Conversion of images: Docker's media types to OCI's, a selection of platforms, and changes by a caller's hooks.
 
 Layers do not change. A changed document is encoded again, with its other fields in their order, and named by its SHA-256; so
-are all documents above it. An unchanged document keeps its bytes.
+are all documents that contain it, directly or not. An unchanged document keeps its bytes.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ async def convert(
         limits: bounds on the image.
 
     Raises:
-        NotFound: there is no such name, or nothing for a requested platform.
+        NotFound: there is no such name, or no manifest for a requested platform.
         IncompleteImage: not all blobs of the image are stored.
         AlreadyExists: `new_name` has another target.
         NameMoved: `name` was moved meanwhile.
@@ -92,7 +92,7 @@ async def convert(
 async def _check_protected(
     guard: LeaseGuard, image: Image, reader: DocumentReader, platforms: Platforms | None
 ) -> ImageCheck:
-    """Check that an image is complete, and have its blobs stay: its name may be removed while it is converted."""
+    """Check that an image is complete, and protect its blobs, because its name may be removed while it is converted."""
     while True:
         found = await check_target(guard.store, image.name, image.target, reader, platforms)
         if found.unmatched:
@@ -205,9 +205,9 @@ class Rewriter:
             await checkpoint()
             for value, old in part:
                 if id(old) in wanted:
-                    found.append(_edited(value, old, await self._convert(old, depth + 1)))  # most do not wait
+                    found.append(_edited(value, old, await self._convert(old, depth + 1)))  # most calls do not wait
         if not found:
-            raise InvalidArgument("platforms: nothing of the image is for any of them")
+            raise InvalidArgument("platforms: the image has no manifest for any of them")
         return found
 
 

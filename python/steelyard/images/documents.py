@@ -62,9 +62,9 @@ class OCIDescriptor(
         media_type: the media type.
         digest: the digest, as text: its algorithm may be unknown to this package.
         size: the size in bytes.
-        urls: other places of the blob; kept, never followed.
+        urls: other locations of the blob; they are kept but never fetched.
         annotations: further information.
-        data: the bytes of the blob, perhaps; see `embedded`.
+        data: a copy of the blob's bytes, or None; it is not verified; see `embedded`.
         artifact_type: the type of an artifact that is not an image.
         platform: the platform, in an index.
     """
@@ -114,11 +114,11 @@ class OCIDescriptor(
 
     @classmethod
     def of(cls, descriptor: Descriptor, *, size: int | None = None) -> OCIDescriptor:
-        """Return a descriptor of a store or an image name as one of a document.
+        """Return the descriptor of a store or an image name as a descriptor of a document.
 
         Args:
             descriptor: the descriptor.
-            size: the size to use if it has none.
+            size: the size to use if the descriptor has none.
         """
         return cls(
             media_type=descriptor.media_type or "application/octet-stream",
@@ -172,7 +172,7 @@ class Manifest(
 
 
 class RootFS(msgspec.Struct, frozen=True, kw_only=True):
-    """The file system of an image: the digests of its uncompressed layers, from the lowest to the highest."""
+    """The root file system of an image: the digests of its uncompressed layers, from the lowest to the highest."""
 
     type: str = ""
     diff_ids: tuple[DigestText, ...] | None = None
@@ -242,7 +242,7 @@ class Document(msgspec.Struct, Generic[ViewT], frozen=True, kw_only=True):
     view: ViewT
 
     def value(self) -> Mapping[str, Any]:
-        """Return all fields of the document, unknown ones too, as new dicts and lists, which may be changed."""
+        """Return all fields of the document, including unknown ones, as new dicts and lists, which the caller may change."""
         value: Mapping[str, Any] = _json.decode(self.raw, Any)
         return value
 

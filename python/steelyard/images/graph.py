@@ -28,16 +28,16 @@ __all__ = ("children", "walk_image", "walk_one_of")
 ResultT = TypeVar("ResultT")
 
 CONCURRENCY = 8
-"""Documents that are read at a time, so that their waits overlap."""
+"""The number of documents that are read at a time, so that their waits overlap."""
 
 
 async def children(
     provider: Provider, descriptor: OCIDescriptor, *, limits: Limits = DEFAULT_LIMITS
 ) -> tuple[OCIDescriptor, ...]:
-    """Return the descriptors in an index or a manifest, in their order; nothing for any other blob.
+    """Return the descriptors in an index or a manifest, in their order; for any other blob, none.
 
     Raises:
-        The same as `read_document`.
+        The same errors as `read_document`.
     """
     if not has_children(descriptor):
         await checkpoint()
@@ -69,11 +69,11 @@ async def walk_image(
         limits: bounds on documents, on their nesting and on the number of blobs.
 
     Raises:
-        NotFound: a document is not stored; not with `skip_missing`.
+        NotFound: a document is not stored; not raised with `skip_missing`.
         InvalidDocument: a document is malformed, or two documents contradict each other about a blob.
         LimitExceeded: the image exceeds `limits`.
         DataCorrupt: the stored bytes of a document do not match its digest.
-        UnsupportedAlgorithm: no store computes digests of a document's algorithm; not with `skip_missing`.
+        UnsupportedAlgorithm: no store computes digests of a document's algorithm; not raised with `skip_missing`.
 
     Cancellation:
         Reads only; close the generator (`contextlib.aclosing`) to stop early.
@@ -103,7 +103,7 @@ async def _walk(walk: _Walk, root: OCIDescriptor, concurrency: int) -> AsyncGene
         documents = [node for node in level if has_children(node.descriptor)]
         leaves = [node for node in level if not has_children(node.descriptor)]
         level = []
-        # A level in slices: the documents of one are yielded before the next is read.
+        # A level is read in slices: the documents of a slice are yielded before the next slice is read.
         for some in slices(documents, concurrency):
             for node in await walk.read(some):
                 yield node

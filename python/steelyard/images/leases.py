@@ -1,7 +1,8 @@
 """Leases: they protect the blobs of an image from garbage collection until the image has a name.
 
-A **lease** protects blobs that nothing refers to yet. After it, the name of an image refers to the root, and the root to the rest: a store
-reads that in its documents, or finds it only in labels (`Leases.collects`), as containerd does, which removes unreferenced blobs at any time.
+A **lease** protects blobs that nothing refers to yet. Afterwards the name of an image refers to the root, and the root to the other blobs.
+A store reads these references in the documents. containerd, which may remove unreferenced blobs at any time, reads them only in labels
+(`Leases.collects`).
 
 Spec: containerd, "Garbage Collection": the labels ``containerd.io/gc.ref.content.*``.
 """
@@ -54,13 +55,13 @@ class LeaseGuard:
             protect: False if documents that name the blobs are protected already.
         """
         if protect and self._lease is not None and not self._labels:
-            # Before the look: what is absent now is stored soon, and a transaction takes all of them.
+            # Before the lookup: blobs that are absent now will be stored soon, and one transaction adds all of them.
             await self.store.leases.add(self._lease, digests=sizes)
         stored = await self.store.sizes(sizes)
         found = {digest for digest, size in stored.items() if size == sizes[digest]}
         if not protect or self._lease is None or not self._labels or not found:
             return found
-        # A server takes a call for each, so only what is there is added.
+        # A server needs a call for each blob, so only stored blobs are added.
         await self.store.leases.add(self._lease, digests=found)
         # A blob may have been collected before it was protected.
         return set(await self.store.sizes(found))
@@ -112,9 +113,9 @@ class LeaseGuard:
 
 @managed
 async def lease_guard(store: Store, *, reads: bool = False) -> AsyncIterator[LeaseGuard]:
-    """Give the lease guard of a store. Where there can be no lease, it protects nothing, and nothing is collected.
+    """Yield the lease guard of a store. If the store can have no lease, the guard protects nothing, and nothing is collected.
 
-    That is so in a store without leases, and in one whose metadata is damaged: nothing is removed from it before it was rebuilt.
+    This is the case for a store without leases, and for a store whose metadata is damaged: a store removes nothing until it is rebuilt.
 
     Args:
         store: the store.
@@ -132,7 +133,7 @@ async def lease_guard(store: Store, *, reads: bool = False) -> AsyncIterator[Lea
 
 @managed
 async def own_or_new_guard(store: Store) -> AsyncIterator[LeaseGuard]:
-    """Give the lease guard of a store: its own lease if it has one, which the caller ends, or else one for this call."""
+    """Yield the lease guard of a store. It uses the store's own lease, which the caller ends, or else a lease for this call."""
     if store.lease_id is not None:
         yield LeaseGuard(store, store.lease_id, labels=store.leases.collects)
         return
@@ -147,7 +148,7 @@ def reference_labels(named: Iterable[OCIDescriptor]) -> Labels:
     for child in named:
         try:
             digest = child.blob
-        except InvalidDigest:  # of an algorithm that no store computes: it cannot be stored
+        except InvalidDigest:  # no store computes its algorithm, so it cannot be stored
             continue
         key = _KEYS.get(child.kind, "")
         place = counts[key] = counts.get(key, -1) + 1

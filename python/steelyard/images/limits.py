@@ -18,14 +18,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     Exceeding a limit raises `LimitExceeded` with the name of the field.
 
     Attributes:
-        json_bytes: bytes of one JSON document: a manifest, an index, a config. Exactly that many are allowed.
+        json_bytes: bytes of one JSON document: a manifest, an index, a config. A document of exactly this size is allowed.
         depth: nesting of JSON values.
         entries: entries of an archive.
         header_bytes: bytes of the headers of one archive entry, including PAX records and long names.
         ratio: the ratio of decompressed to compressed bytes of an archive before its first document is read.
         nesting: nesting of documents: an index in an index.
-        nodes: documents and blobs of one image, each counted once. Also the repeated visits to the children of documents that
-            several images of an import or export share, which happen if blobs of these images are missing.
+        nodes: documents and blobs of one image, each counted once. It also bounds the repeated visits to the children of documents
+            that several images of an import or export share; such visits happen if blobs of these images are missing.
         labels: labels from annotations of an image.
 
     Raises:

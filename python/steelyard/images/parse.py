@@ -68,7 +68,7 @@ def parse_index(raw: bytes, *, name: str = "index.json", limits: Limits = DEFAUL
     """Parse an index without a descriptor: the ``index.json`` of a layout.
 
     Raises:
-        The same as `parse_document`.
+        The same errors as `parse_document`.
     """
     media_type = media_types.OCI_INDEX
     return Document(raw=raw, media_type=media_type, view=_view(raw, Index, media_type, name, limits))
@@ -127,5 +127,5 @@ def _decode(raw: bytes, kind: type[ViewT], name: str) -> ViewT:
         expected, found = got.groups() if (got := _GOT.fullmatch(text)) else (text, "something else")
         expected = expected.removeprefix("Expected ")
         if repr(DIGEST_PATTERN) in expected:
-            expected, found = "a digest, its hex digits in lower case and as many as its algorithm has", "another text"
+            expected, found = "a digest with as many lower-case hex digits as its algorithm has", "another text"
         raise InvalidDocument(name, where=where, expected=expected, actual=found) from None

@@ -1,4 +1,4 @@
-"""Platforms of images, and which of them run on others.
+"""Platforms of images, and the other platforms that each can run.
 
 Spec: OCI image index, "platform"; the names and the order of preference are those of containerd's `platforms`.
 """
@@ -123,7 +123,7 @@ class Platform(
         )
 
     def runs(self) -> Iterator[Platform]:
-        """Yield the platforms whose programs run on this one, normalised, the best first: itself, then lower variants.
+        """Yield the platforms whose programs run on this one, normalised, the best match first: itself, then lower variants.
 
         Programs for 386 run on amd64, those for arm run on arm64.
         """
@@ -187,7 +187,7 @@ def _lesser_arm64(mine: Platform, number: str) -> Iterator[Platform]:
 def _same_version(mine: Platform, theirs: Platform) -> bool:
     if mine.os_version is None or theirs.os_version is None:
         return True
-    if mine.os == "windows":  # the fourth number is an update, which does not change the interface for programs
+    if mine.os == "windows":  # the fourth number counts updates, which do not change the interface for programs
         return mine.os_version.split(".")[:3] == theirs.os_version.split(".")[:3]
     return mine.os_version == theirs.os_version
 

@@ -29,7 +29,7 @@ _UNKNOWN = "application/octet-stream"
 async def read_document(
     provider: Provider, descriptor: OCIDescriptor, *, limits: Limits = DEFAULT_LIMITS
 ) -> AnyDocument:
-    """Return the document that the descriptor names, read whole and verified.
+    """Read the document that the descriptor names as a whole, verify it, and return it.
 
     The descriptor's own `OCIDescriptor.data` is used if its size and digest are right, and ignored otherwise.
 
@@ -46,7 +46,7 @@ async def read_document(
 async def describe(
     provider: Provider, target: Descriptor | Digest | str, *, limits: Limits = DEFAULT_LIMITS
 ) -> OCIDescriptor:
-    """Return the descriptor of an image's root, with the size and media type that `target` does not say.
+    """Return the descriptor of an image's root, and add the size and media type if `target` lacks them.
 
     An unknown media type is taken from the document itself, or else from its fields: ``manifests`` means OCI's index, ``layers``
     OCI's manifest. For anything else it is ``application/octet-stream``.
@@ -60,7 +60,7 @@ async def describe(
 
 
 class ParsedDocuments:
-    """The documents that one operation has parsed, wherever it read them.
+    """The documents that one operation has parsed, from any source.
 
     Args:
         limits: bounds on the documents.
@@ -68,7 +68,7 @@ class ParsedDocuments:
     Attributes:
         limits: bounds on the documents.
         documents: the indexes and manifests.
-        configs: the configs; of these nothing is kept.
+        configs: the keys of the configs; their contents are not kept.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -78,10 +78,10 @@ class ParsedDocuments:
 
 
 class DocumentReader:
-    """Reads the documents of one operation from one provider: each is read once, and parsed unless it has been.
+    """Reads the documents of one operation from one provider: each is read once, and parsed only once.
 
     Args:
-        provider: where the documents are.
+        provider: has the documents.
         parsed: the documents that the operation has parsed; the reader adds its own.
 
     Attributes:
@@ -105,7 +105,7 @@ class DocumentReader:
         return documents[key]
 
     async def check_config(self, descriptor: OCIDescriptor) -> None:
-        """Check a config; Raises are those of `read_document`."""
+        """Check a config. Raises the same errors as `read_document`."""
         key = key_of(descriptor)
         if key in self._read:
             return
@@ -145,10 +145,10 @@ class DocumentReader:
 
 
 def _recognise(raw: bytes, name: str, limits: Limits) -> tuple[str | None, AnyDocument | None]:
-    """Return the media type that a document says or means, and the document if it is a valid one of that type.
+    """Return the media type that a document names or implies, and the document if it is valid for that type.
 
     Raises:
-        InvalidDocument: the document says a media type and is not of it, or is a manifest of Docker's schema 1.
+        InvalidDocument: the document contradicts the media type that it names, or is a manifest of Docker's schema 1.
     """
     try:
         check_json(raw, name=name, limits=limits)
@@ -171,7 +171,7 @@ def _recognise(raw: bytes, name: str, limits: Limits) -> tuple[str | None, AnyDo
 
 
 def _meant(value: dict[str, Any]) -> str | None:
-    """Return the media type that the fields of a document mean."""
+    """Return the media type that the fields of a document imply."""
     if "manifests" in value:
         return media_types.OCI_INDEX
     if "fsLayers" in value:
@@ -195,7 +195,7 @@ async def _read(provider: Provider, descriptor: OCIDescriptor, limits: Limits) -
 
 
 async def _read_whole(reader: ReaderAt, limits: Limits) -> bytes:
-    """Read a blob to its verified end; stop after the limit, whatever size the reader says."""
+    """Read a blob to its verified end; stop after the limit, whatever size the reader reports."""
     if reader.size > limits.json_bytes:
         raise _too_large(str(reader.digest), limits, reader.size)
     pieces: list[bytes] = []

@@ -1,4 +1,4 @@
-"""Names of images, short and complete: ``alpine`` means ``docker.io/library/alpine:latest``.
+"""Names of images, in short and complete form: ``alpine`` means ``docker.io/library/alpine:latest``.
 
 ```text
 reference = name [ ":" tag ] [ "@" digest ]
@@ -36,7 +36,7 @@ _OTHER_DOMAIN = "index.docker.io"
 _LIBRARY = "library/"
 _NAME_LIMIT = 255
 _TEXT_LIMIT = 1024
-"""More characters than a name with tag and digest can have; it protects the expressions below from hostile texts."""
+"""Longer texts are refused: no name with tag and digest has so many characters. It protects the regular expressions from hostile texts."""
 
 _HOST_PART = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _DOMAIN = rf"(?:{_HOST_PART}(?:\.{_HOST_PART})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
@@ -86,7 +86,7 @@ class ImageReference(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Return the reference as it is written; without a domain, the domain is empty.
+        """Return the reference as it is written. If the text has no domain, the domain is empty.
 
         Raises:
             InvalidReference: it is not a reference.
@@ -126,7 +126,7 @@ class ImageReference(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
     @property
     def familiar(self) -> str:
-        """The short text: without the parts that `parse` adds."""
+        """The short form, without the parts that `parse` adds."""
         if self.domain != DEFAULT_DOMAIN:
             return str(self)
         inner = self.path.removeprefix(_LIBRARY)

@@ -55,12 +55,12 @@ async def export_images(
     limits: Limits = DEFAULT_LIMITS,
     on_progress: OnProgress | None = None,
 ) -> Exported:
-    """Export images, with each blob once.
+    """Export images. Each blob is written once.
 
     Before the first byte is written, all needed blobs are known to be stored. The same content and arguments give the same
     archive, byte for byte: roots are in the order of their names, their blobs in the order of `walk_image`, with documents and
-    configs first, and times and owners are 0. A file gets its name, whole and durable, at the end. A layout or a store gets the
-    index or the names last.
+    configs first, and times and owners are 0. A file gets its name at the end, when it is complete and durable. A layout gets its
+    index last, and a store the names.
 
     Args:
         store: the store with the images.
@@ -68,7 +68,7 @@ async def export_images(
         names: image names.
         manifests: digests of indexes or manifests to export without a name.
         manifest_type: their media type, if the documents do not say it.
-        platforms: of each index, export only the manifests for these; the index itself does not change, unless `oci` is set.
+        platforms: export only the manifests of each index for these; the index itself does not change, unless `oci` is set.
         oci_ref_name: the name of the only image in the target's index, instead of its tag.
         skip_manifest_json: leave out ``manifest.json``, by which an archive is also one of ``docker save``.
         skip_non_distributable: leave out non-distributable layers.
@@ -77,13 +77,13 @@ async def export_images(
         verify: compare each blob of an archive with its digest while it is copied. Without it the kernel copies from file to
             file. Small blobs, and blobs for layouts and stores, are always compared.
         oci: convert Docker's media types to OCI's, and remove manifests for other platforms from indexes.
-        overwrite: whether names of another store with another target are replaced.
+        overwrite: whether names of the other store that have another target are replaced.
         limits: bounds on the images.
-        on_progress: called with `Progress`: of each blob by its digest, and of the whole by the name of the target, which
-            is also the first report.
+        on_progress: called with `Progress`. Reports about a blob have its digest as the name. Reports about the whole export have
+            the name of the target, and come first.
 
     Raises:
-        NotFound: there is no such name or manifest, or nothing for a requested platform.
+        NotFound: there is no such name or manifest, or no manifest for a requested platform.
         IncompleteImage: needed blobs are not stored; the error lists them.
         InvalidArgument: no image was named, or the target does not support an option.
         InvalidDocument: a document of an image is malformed.
@@ -95,7 +95,7 @@ async def export_images(
         Exception: an error of the stream.
 
     Cancellation:
-        Leaves the same as a damaged blob.
+        Leaves the same state as the error of a damaged blob.
     """
     started = time.monotonic()
     _check_options(target, compress=compress, oci_ref_name=oci_ref_name)
@@ -137,7 +137,7 @@ def _check_options(target: ExportTarget, *, compress: Compression | None, oci_re
     if compress not in {None, "gzip", "zstd"}:
         raise InvalidArgument(f"compress: expected gzip or zstd, found {compress!r}")
     if compress is not None and isinstance(target, LayoutDriver | Store):
-        raise InvalidArgument("compress: only an archive is compressed, no layout and no store")
+        raise InvalidArgument("compress: only an archive is compressed, not a layout or a store")
     if oci_ref_name is not None and isinstance(target, Store):
         raise InvalidArgument("oci_ref_name: a store has no index")
     if oci_ref_name is not None and not oci_ref_name:

@@ -25,7 +25,7 @@ from steelyard.images.node import Node
 __all__ = ("WHOLE_BYTES", "Archive", "Part", "Report", "blob_pieces", "lay_out", "pieces")
 
 WHOLE_BYTES = 256 << 10
-"""Blobs of up to this many bytes are read whole, and small members are joined to pieces of about this many."""
+"""Blobs of up to this many bytes are read as a whole, and small members are joined into pieces of about this size."""
 
 Report = Callable[[OCIDescriptor, int], object]
 """Called with a blob and the number of its bytes that are done."""

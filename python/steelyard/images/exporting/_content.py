@@ -38,7 +38,7 @@ class Content(Provider):
                 self.add(node.document.raw, node.descriptor)
 
     def offers(self, descriptor: OCIDescriptor) -> bool:
-        """Return whether the blob is in memory, or in its descriptor."""
+        """Return whether the blob is in memory or embedded in its descriptor."""
         try:
             if descriptor.blob in self._extra.blobs:
                 return True

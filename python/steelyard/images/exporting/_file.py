@@ -1,4 +1,4 @@
-"""An archive in a file: each member has its offset before anything is written, and the file gets its name last."""
+"""An archive in a file: the offsets of all members are known before the first write, and the file gets its name last."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from steelyard.images.layout import _files
 __all__ = ("new_file", "write_archive")
 
 CONCURRENCY = 8
-"""Blobs that are copied at a time: copies overlap with waits for the disk, and use several cores."""
+"""The number of blobs that are copied at a time: copies overlap with waits for the disk, and use several cores."""
 
 BATCH = 256
 """The most parts that one hop to a thread writes."""
 
 BATCH_BYTES = 4 << 20
-"""About the most bytes of such parts."""
+"""The approximate limit of the bytes of these parts."""
 
 Placed = tuple[Part, Place]
 
 
 def _open(path: str, size: int | None) -> _files.NamedFile:
-    # If the path is a link, the file behind it is replaced, as by a shell.
+    # If the path is a link, its target is replaced, as a shell does.
     resolved = Path(path).resolve()
     with _files.storage_errors(path, "export"):
         if resolved.is_dir():
@@ -55,11 +55,11 @@ def _open(path: str, size: int | None) -> _files.NamedFile:
 
 @managed
 async def new_file(path: str, size: int | None = None) -> AsyncIterator[_files.NewFile]:
-    """Give a new file, of `size` bytes if it is known. Without an exception it gets its name at the end, in one step and durably."""
+    """Yield a new file, of `size` bytes if that is known. Without an exception, the file gets its name at the end, atomically and durably."""
     new = await run(_open, path, size)
     try:
         yield new.file
-        # CANCEL: the publication is not interrupted; the old file is replaced by the whole new one, or stays.
+        # CANCEL: publishing is not interrupted; the old file stays, or the complete new file replaces it.
         await run(new.publish)
     finally:
         if not new.is_closed:

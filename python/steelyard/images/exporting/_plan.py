@@ -83,7 +83,7 @@ async def make_plan(store: Store, wanted: Wanted) -> Plan:
     """Make the plan of an export.
 
     Raises:
-        The same as `export_images`, before anything is written.
+        The same errors as `export_images`, before anything is written.
     """
     if not wanted.names and not wanted.manifests:
         raise InvalidArgument("export: expected the name of an image, or the digest of a manifest")
@@ -171,7 +171,7 @@ class _Finder:
         self._visited = Visited(wanted.limits)
 
     async def find(self, name: str, root: OCIDescriptor) -> ImageCheck:
-        """Return the check of a root, converted if that is wanted.
+        """Return the check of a root, which is converted first if requested.
 
         Raises:
             IncompleteImage, NotFound: a blob or a platform is missing.
@@ -240,7 +240,7 @@ def _images(roots: Sequence[Root], oci_ref_name: str | None) -> tuple[ExportedIm
         annotations.pop(IMAGE_NAME, None)
         if root.name is not None:
             annotations[IMAGE_NAME] = root.name
-            # Two images with the same tag would have the same name in the index, so their whole names are used.
+            # Two images with the same tag would have the same name in the index, so their full names are used.
             annotations[REF_NAME] = root.name if ref is None or short.count(ref) > 1 else ref
         if oci_ref_name is not None:
             annotations[REF_NAME] = oci_ref_name

@@ -1,4 +1,4 @@
-"""Progress of an export: of each blob by its digest, of the whole by the name of the target."""
+"""Progress of an export: of each blob, named by its digest, and of the whole export, named by the target."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ExportProgress:
         self._report(name, 0, total)
 
     def report(self, descriptor: OCIDescriptor, done: int) -> None:
-        """Report how many bytes of a blob are done: all of them if the target has the blob."""
+        """Report how many bytes of a blob are done; all of them if the target already has the blob."""
         before = self._done.get(descriptor.digest)
         if before is not None and before >= done:
             return

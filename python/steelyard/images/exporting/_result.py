@@ -47,8 +47,8 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         images: the roots, sorted by name, those without a name last.
         blobs: all blobs of the images, each once, in the order of the target.
-        size: bytes of the archive before it is compressed; of other targets, those of the blobs that were written.
-        seconds: the time it took.
+        size: bytes of the archive before compression; for other targets, bytes of the blobs that were written.
+        seconds: the time of the export, in seconds.
     """
 
     images: tuple[ExportedImage, ...]

@@ -25,7 +25,7 @@ __all__ = ("to_layout", "to_store")
 CONCURRENCY = 4
 
 IN_A_LAYOUT = 16
-"""Blobs that are written to a layout at a time: each is synced by itself, so most of them wait for the disk."""
+"""The number of blobs that are written to a layout at a time. Each is synced by itself, so most of them wait for the disk."""
 
 
 async def to_layout(layout: LayoutDriver, plan: Plan, report: Report) -> tuple[ExportedBlob, ...]:
@@ -40,7 +40,7 @@ async def to_layout(layout: LayoutDriver, plan: Plan, report: Report) -> tuple[E
             async with aclosing(blob_pieces(plan.content, descriptor, report, verify=True)) as pieces:
                 async for piece in pieces:
                     await writer.write(piece)
-            # CANCEL: the commit is not interrupted; the blob is in the layout, whole, or not at all.
+            # CANCEL: the commit is not interrupted; the blob is complete in the layout, or not there.
             await writer.commit()
         return True
 
@@ -100,7 +100,7 @@ async def _put_batch(guard: LeaseGuard, plan: Plan, nodes: Sequence[Node]) -> di
 
 
 async def _labels(target: Store, root: Root, *, overwrite: bool) -> Labels | None:
-    """Return the labels to set for a name; None: keep its labels."""
+    """Return the labels to set for a name, or None to keep its labels."""
     assert root.name is not None  # noqa: S101  # by the caller
     try:
         held = await target.images.get(root.name)
@@ -126,7 +126,7 @@ async def _each(
         new[node.descriptor.digest] = await write(node)
         report(node.descriptor, node.descriptor.size)
 
-    # Documents are in the order in which they are named, so that most children come first in reverse.
+    # Documents are in the order in which they are named, so in reverse order most children come before their parents.
     leaves = [node for node in plan.blobs if node.document is None and node.descriptor.digest not in new]
     await map_concurrently(leaves, write_one, concurrency=concurrency)
     for node in reversed(plan.blobs):

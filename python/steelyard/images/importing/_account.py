@@ -1,4 +1,4 @@
-"""The results for the blobs of an import, in about 50 bytes each: there may be a million."""
+"""The results for the blobs of an import. There may be a million, so each takes about 50 bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from steelyard.digest import Algorithm, Digest, _to_digest
 __all__ = ("Account", "BlobStatus", "Blobs", "ImportedBlob")
 
 BlobStatus = Literal["new", "present", "skipped"]
-"""The result for a blob of the source: stored by this import, stored before (its bytes here were not read), or left out."""
+"""The result for a blob of the source: stored by this import, stored before (its bytes in the source were not read), or left out."""
 
 _STATUSES: tuple[BlobStatus, ...] = get_args(BlobStatus)
 _REFERENCED = 0x80
@@ -26,7 +26,7 @@ _TAIL = struct.Struct("<QfB")
 _SECONDS = struct.Struct("<f")
 _STATUS_BITS = 2
 _BLOCK = 4096
-"""About the bytes of a block of rows. A full block neither moves nor grows, so it has no spare room."""
+"""The approximate bytes of a block of rows. A full block neither moves nor grows, so no memory is spare."""
 
 
 class ImportedBlob(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -61,7 +61,7 @@ class Account:
         self._groups: defaultdict[tuple[Algorithm, int], _Rows] = defaultdict(_Rows)
 
     def add(self, digest: Digest, size: int, status: BlobStatus, seconds: float) -> None:
-        """Add the result for a blob; of several for one blob the first counts."""
+        """Add the result for a blob. If a blob has several results, the first one counts."""
         octets = bytes.fromhex(digest.encoded)
         length = (size.bit_length() + 7) // 8
         head = _STATUSES.index(status) | length << _STATUS_BITS

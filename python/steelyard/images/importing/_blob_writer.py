@@ -43,17 +43,17 @@ __all__ = (
 )
 
 SINGLE_ABOVE = 1 << 20
-"""A blob of more bytes is written by itself through an ingest, which can be resumed; a smaller one is written in a batch."""
+"""A larger blob is written through an ingest of its own, which can be resumed. Other blobs are written in batches."""
 
 BATCH = 256
 """The most blobs of a batch."""
 
 BATCH_BYTES = 8 << 20
-"""About the most bytes of a batch."""
+"""The approximate limit of the bytes of a batch."""
 
 
 _HASHED_PER_CALL = 8 << 20
-"""Bytes of a file that one call on a worker thread hashes."""
+"""The number of bytes of a file that one call on a worker thread hashes."""
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
@@ -102,8 +102,8 @@ class ImportBlobWriter:
         Args:
             item: the blob.
             source: its bytes.
-            ref: the ingest; by default that of the item's digest. Without a digest and a ref a failure leaves nothing.
-            counts: whether its bytes count in the progress of the whole.
+            ref: the ref of the ingest; by default that of the item's digest. Without a digest and a ref, a failure leaves nothing.
+            counts: whether its bytes count in the progress of the whole import.
 
         Raises:
             InvalidArchive: the bytes do not match the digest or the size; they are dropped.
@@ -126,12 +126,12 @@ class ImportBlobWriter:
                     await self._wait(ref, item)
         except (UnexpectedDigest, UnexpectedSize) as error:
             if ref is not None:
-                # The bytes are wrong, so no import must resume them.
+                # The bytes are wrong, so the next import must not resume after them.
                 with CancelScope(shield=True), suppress(SteelyardError):
                     await self.store.abort(ref)
             if isinstance(error, UnexpectedDigest) and error.expected != digest:
                 raise FailedPrecondition(
-                    f"entry {item.entry!r}: an earlier import left other bytes, which are dropped now: import again"
+                    f"entry {item.entry!r}: an earlier import left other bytes, which were dropped now: import again"
                 ) from None
             raise _refusal(item.entry, str(error.expected), str(error.actual)) from None
         self._stored(result, started)
@@ -176,7 +176,7 @@ def check_again(entry: str, expected: Digest | str | int, found: Digest | str | 
     """Refuse a repeated entry that differs from the first one.
 
     Raises:
-        InvalidArchive: they differ.
+        InvalidArchive: the entries differ.
     """
     if expected != found:
         raise InvalidArchive(entry, expected=f"{expected}, as in the first entry of that name", actual=str(found))

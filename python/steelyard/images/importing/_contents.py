@@ -67,13 +67,13 @@ class ArchiveDocuments:
         return self._raw.setdefault(name, raw)
 
     def names_images(self) -> bool:
-        """Return whether the documents so far make the archive a layout for certain."""
+        """Return whether the documents so far prove that the archive is a layout."""
         return {LAYOUT_FILE, INDEX_FILE} <= self._raw.keys() and bool(self._parsed_index().children)
 
     def layout(self) -> Contents | None:
-        """Return the images of an OCI layout; None if there is no layout, or it has no image and a ``manifest.json`` may.
+        """Return the images of an OCI layout. Return None if there is no layout, or if it has no images but ``manifest.json`` may name some.
 
-        Docker 25 writes such an index for `docker save` of an image without a name.
+        Docker 25 writes an index without images for `docker save` of an image without a name.
 
         Raises:
             InvalidArchive: one of its two files is missing.
@@ -124,7 +124,7 @@ def saved_config(raw: bytes, name: str, limits: Limits) -> ImageConfig:
             raise InvalidDocument(
                 name, where=where, expected="a digest of sha256, as Docker computes them", actual=diff
             )
-    # Many configs may be in memory at a time, so the unused fields are dropped.
+    # Many configs may be in memory at the same time, so the unused fields are dropped.
     return msgspec.structs.replace(view, config=None, history=None)
 
 

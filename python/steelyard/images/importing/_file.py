@@ -58,19 +58,19 @@ class ArchiveFile(Archive, Provider):
         self._writer = writer
         self._concurrency = concurrency
         self._index = TarIndex(file, entries=self._limits.entries, header_bytes=self._limits.header_bytes)
-        self._saved_blobs: dict[Digest, Entry] = {}  # that `docker save` names, by another name than a layout's
+        self._saved_blobs: dict[Digest, Entry] = {}  # named by `docker save`, and not by the name of a layout's blob
         self._made: dict[str, bytes] = {}
-        # Of an archive with few entries, which is gone through three times. Memory has no room for all pages of a large one.
+        # Used only for an archive with few entries, which is traversed three times. All pages of a large one need too much memory.
         self._only_page: Work | None = None
 
     @property
     def provider(self) -> Provider:
-        """The archive itself. It has no reference to itself, so the index of a million entries is freed at its last use."""
+        """The archive itself. As a property it makes no reference cycle, so the index of a million entries is freed after its last use."""
         return self
 
     async def contents(self) -> Contents:
         """Return the images, by headers and documents alone."""
-        known: tuple[int, Digest] | None = None  # of the last entry that came again
+        known: tuple[int, Digest] | None = None  # of the last repeated entry
         more = True
         while more:
             repeated, more = await self._index.step()
@@ -112,7 +112,7 @@ class ArchiveFile(Archive, Provider):
         return await few_inline(len(self._index), lambda: next(blobs, None))
 
     async def _missing(self, chosen: Work) -> Work:
-        """Return the work that is left: blobs that are not stored."""
+        """Return the blobs of the work that are not stored yet."""
         rest: Work = []
         for pairs in short_slices(chosen):
             present = await self._writer.find_present([item for item, _ in pairs])
@@ -218,7 +218,7 @@ class ArchiveFile(Archive, Provider):
     async def _layers_of(self, layers: Sequence[tuple[Entry, str]]) -> list[tuple[Digest, str]]:
         """Return each layer's digest from its name, or from the config if the layer is not compressed.
 
-        Any other layer has to be read for its digest, so it is read twice.
+        A compressed layer without a digest in its name must be read to compute the digest, so it is read twice.
         """
         heads = [FileRange(self._file, entry.data_offset, min(_archive.HEAD, entry.size)) for entry, _ in layers]
         found: list[tuple[Digest, str]] = []
@@ -235,7 +235,7 @@ class ArchiveFile(Archive, Provider):
 
 
 def _cut(pairs: list[tuple[Item, FileRange]]) -> Iterator[Work]:
-    """Cut the work into single large blobs and batches of small ones."""
+    """Divide the work into single large blobs and batches of small ones."""
     batch: Batch[tuple[Item, FileRange]] = Batch(BATCH, BATCH_BYTES)
     for pair in pairs:
         size = pair[0].size

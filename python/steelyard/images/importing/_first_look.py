@@ -1,4 +1,4 @@
-"""A first look at a source, so that no store is made if the source is not an archive."""
+"""A first check of a source, so that no store is created if the source is not an archive."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ("look_first",)
 async def look_first(source: Path | AsyncIterable[Buffer]) -> Path | AsyncIterable[Buffer]:
     """Refuse a source that is neither an archive nor a layout, before anything is stored; return the source to import.
 
-    A plain file and a layout are judged by their headers and documents, a compressed file and a stream by their first bytes.
+    The check reads the headers and documents of a plain file or a layout, and the first bytes of a compressed file or a stream.
     A path that can be read only once, such as that of a pipe, is not read.
 
     Raises:
@@ -53,7 +53,7 @@ def _can_be_read_again(path: Path) -> bool:
 
 
 class _Recorded:
-    """A stream that keeps what was read of it."""
+    """A stream that keeps the pieces that were read from it."""
 
     def __init__(self, source: AsyncIterator[Buffer]) -> None:
         self._source = source

@@ -1,4 +1,4 @@
-"""Facts about the files of a stream: a byte for each, and 36 bytes for a digest that the name does not contain."""
+"""Compression and digests of the files of a stream: a byte for each file, and 36 bytes for a digest that is not in the file's name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Hashes:
 
     def __init__(self) -> None:
         self._marks = bytearray()
-        self._places = array("I")  # of digests, one more than the place, by entries
+        self._places = array("I")  # by entry: the place of its digest plus one
         self._digests = bytearray()
 
     def put(self, index: int, digest: Digest | None, compression: str | None) -> None:

@@ -68,7 +68,8 @@ class Archive(ImageSource):
     async def _layers_of(self, layers: Sequence[tuple[Entry, str]]) -> list[tuple[Digest, str]]:
         """Return the digest and the compression of each layer; the layers become blobs.
 
-        The digest of an uncompressed layer may be the one with it, from the config; it is verified when the layer is stored.
+        The digest of an uncompressed layer may be the one from the config, which is given with its name; it is verified when the layer
+        is stored.
         """
 
     async def _judge(self) -> Contents:
@@ -113,7 +114,7 @@ class Archive(ImageSource):
         return found
 
     async def _some_layers(self, named: Sequence[tuple[str, str]]) -> list[Layer]:
-        """Return the layers of these names and digests in the config; those not seen before are looked at together."""
+        """Return the layers of these names and digests in the config; layers that were not seen before are read together."""
         entries = [self._named(name) for name, _ in named]
         pairs = [(entry, diff) for entry, (_, diff) in zip(entries, named, strict=True)]
         new: dict[int, tuple[Entry, str]] = {}
@@ -138,15 +139,15 @@ class Archive(ImageSource):
         if found.kind != "regular":
             raise InvalidArchive(found.name, expected="a file", actual=f"a {found.kind}")
         if found.name in DOCUMENTS or found.name.rsplit("/", 1)[-1] in LEFTOVERS:
-            raise InvalidArchive(found.name, expected="a name that a config or a layer has", actual="another file's")
+            raise InvalidArchive(found.name, expected="the name of a config or a layer", actual="another file's name")
         return found
 
 
 def check_entry(entry: Entry) -> None:
-    """Refuse a document that is not a file: programs differ in whether they follow a link there.
+    """Refuse a document that is not a regular file: some programs follow a link there, and others do not.
 
     Raises:
-        InvalidArchive: it is not a file.
+        InvalidArchive: it is not a regular file.
     """
     if entry.name in DOCUMENTS and entry.kind != "regular":
         found = f"a {entry.kind}" + ("" if entry.target is None else f" to {entry.target!r}: put the file itself there")
@@ -157,7 +158,7 @@ def check_repeated(first: Entry, again: Entry) -> None:
     """Refuse a repeated entry whose headers differ from those of the first one.
 
     Raises:
-        InvalidArchive: they differ.
+        InvalidArchive: the headers differ.
     """
     check_again(again.name, first.kind, again.kind)
     check_again(again.name, first.target or "no link", again.target or "no link")

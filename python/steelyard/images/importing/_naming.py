@@ -16,7 +16,7 @@ __all__ = ("Contents", "Naming", "Plan", "Root", "plan")
 
 
 class Naming(msgspec.Struct, frozen=True, kw_only=True):
-    """How images of a source are named, beside the names in the source.
+    """The naming of images of a source, in addition to the names in the source.
 
     Attributes:
         base_name: a repository for images that have only a tag; names in other repositories are left out.
@@ -61,9 +61,9 @@ class Root(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         descriptor: its index or manifest.
-        names: its whole names in the source.
+        names: its full names in the source.
         tag: its tag, if the source gives no repository, or None.
-        beside: its tag beside a whole name, or None.
+        beside: its tag in addition to a full name, or None.
     """
 
     descriptor: OCIDescriptor

@@ -37,7 +37,7 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
         blobs: every blob of the source, sorted by digest. They are packed, and each is unpacked on access.
         index: the name of the source's own index, if one was requested.
         new_bytes: bytes of the blobs that were stored.
-        seconds: the time it took.
+        seconds: the time of the import, in seconds.
     """
 
     images: tuple[ImportedImage, ...]
@@ -73,13 +73,13 @@ class Ledger:
         self._done = 0
 
     def settle(self, digest: Digest, size: int, status: BlobStatus, seconds: float = 0.0) -> None:
-        """Add the result for a blob; of several for one blob the first counts."""
+        """Add the result for a blob. If a blob has several results, the first one counts."""
         self.account.add(digest, size, status, seconds)
         if self._on_progress is not None:
             self._on_progress(Progress(phase="commit", name=str(digest), done=size, total=size))
 
     def wait(self, name: str, size: int) -> None:
-        """Report that another import of the blob is waited for."""
+        """Report that this import waits for another import of the blob."""
         if self._on_progress is not None:
             self._on_progress(Progress(phase="wait", name=name, done=0, total=size))
 
@@ -90,7 +90,7 @@ class Ledger:
             self._on_progress(Progress(phase="read", name=self._name, done=self._done, total=self.total))
 
     def follow(self, name: str, size: int, *, counts: bool) -> Callable[[Progress], None] | None:
-        """Return the callback for the reports of one blob; with `counts` its bytes count in the whole."""
+        """Return the callback for the reports of one blob; with `counts` its bytes also count in the progress of the whole import."""
         on_progress = self._on_progress
         if on_progress is None:
             return None

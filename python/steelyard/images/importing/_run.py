@@ -63,23 +63,23 @@ async def import_images(
         source: a path, a stream of bytes, a layout that is open, or `ImagesOf` another store.
         name: the name for a single image, instead of the names in the source. With ``@digest`` it selects the image.
         naming: how the other names are made.
-        platforms: the platforms that are needed of an index; None: all.
+        platforms: the platforms of an index whose manifests are needed; None: all.
         only_referenced: store only blobs that the selected images need for `platforms`. Not for a stream.
-        skip_missing: name images although blobs are missing; `ImportedImage.absent` lists them. Without it only
+        skip_missing: name images even if blobs are missing; `ImportedImage.absent` lists these blobs. Without it, only
             non-distributable layers may be missing, because an export may leave them out.
         overwrite: let names of the source replace names with another target; names of the caller always do.
-        labels: labels for the names; content never sets any.
+        labels: labels for the names; the content of the source never sets labels.
         limits: bounds on the source.
-        concurrency: blobs in work at a time; by default 4.
-        on_progress: called with `Progress`. The phase ``read`` is about the whole source. The other phases are about a blob:
-            by its digest, or by its name in the source until its digest is known.
+        concurrency: the number of blobs that are stored at a time; by default 4.
+        on_progress: called with `Progress`. The phase ``read`` is about the whole source. The other phases are about a blob.
+            Its name is its digest, or its name in the source until the digest is known.
 
     Raises:
         InvalidArchive: the archive is malformed or misleading, or a blob does not match the digest in its name.
         InvalidDocument: a document or a config is malformed.
         LimitExceeded: something in the source exceeds `limits`.
         IncompleteImage: blobs are missing; the error lists them.
-        NotFound: the source has no such image, or nothing for one of the platforms.
+        NotFound: the source has no such image, or no manifest for one of the platforms.
         AlreadyExists: a name of the source has another target in the store.
         FailedPrecondition: the bytes of a stream differ from those that an earlier import left. The stored bytes are dropped, so
             that the next import starts without them.
@@ -88,10 +88,10 @@ async def import_images(
         Exception: an error of the source.
 
     Cancellation:
-        Leaves the same as a failure.
+        Leaves the same state as a failure.
 
     Cost:
-        One pass over the source. Memory for a few batches of 8 MiB, and for a record of each entry.
+        One pass over the source. Memory holds a few batches of 8 MiB, and a record of each entry.
     """
     check_concurrency(concurrency)
     options = _Options(
@@ -153,7 +153,7 @@ async def _import(guard: LeaseGuard, source: ImportSource, options: _Options, le
 async def _taken(
     writer: ImportBlobWriter, source: ImportSource, options: _Options, parsed: ParsedDocuments
 ) -> tuple[Contents, Plan]:
-    """Store the blobs of a source. Return its images and the selected ones; everything else about the source is forgotten."""
+    """Store the blobs of a source. Return its images and the selected images; all other state of the source is freed."""
     platforms = options.platforms
     opener = SourceOpener(writer=writer, parsed=parsed, concurrency=options.concurrency)
     async with opener.open(source) as images:

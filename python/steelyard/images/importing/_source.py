@@ -16,7 +16,7 @@ __all__ = ("ImageSource", "blob_of")
 
 
 class ImageSource(ABC):
-    """A source of images, open."""
+    """An open source of images."""
 
     @property
     def provider(self) -> Provider | None:
@@ -24,10 +24,10 @@ class ImageSource(ABC):
         return None
 
     async def look(self) -> None:
-        """Refuse a source that is not an archive or layout, if that shows without storing anything. No other method is called then.
+        """Refuse a source that is not an archive or layout, if this can be seen without storing anything. No other method is called then.
 
         Raises:
-            InvalidArchive, InvalidDocument, LimitExceeded: it is not an archive or layout.
+            InvalidArchive, InvalidDocument, LimitExceeded: the source is not an archive or layout.
         """
         await self.contents()
 

@@ -43,17 +43,17 @@ from steelyard.transfer._source import hash_piece
 __all__ = ("ArchiveStream",)
 
 _BATCHES = 2
-"""Batches that are stored while the archive is read on."""
+"""The number of batches that are stored while reading of the archive continues."""
 
 _ID = re.compile("[0-9a-f]{64}")
-"""A file of `docker save` with this in its name has a name that no other image uses for another file."""
+"""A file of `docker save` with this text in its name has a name that no other image uses for a different file."""
 
 
 class ArchiveStream(Archive):
     """An archive from any stream, compressed or not.
 
-    The purpose of a file may be known only after the file, so every file that could be a blob is stored. Blobs that are stored
-    already are skipped. For an unfinished blob the stored bytes are compared, and the rest is written.
+    The archive may name a file only after the file itself, so every file that could be a blob is stored. Blobs that are already
+    stored are skipped. For an unfinished blob, the stored bytes are compared and the rest is written.
 
     Args:
         source: the archive.
@@ -81,7 +81,7 @@ class ArchiveStream(Archive):
     async def contents(self) -> Contents:
         """Read the archive to its end, and store its blobs; return its images."""
         async with read_ahead(self._source) as source:
-            # What arrives while one hop decompresses is decompressed in the next one.
+            # Bytes that arrive while a hop decompresses are decompressed in the next hop.
             self._plain = Decompressed(source, ratio=self._limits.ratio, ready=source.ready)
             async with read_ahead(self._plain) as pieces, task_group() as tasks:
                 self._tar = self._open(pieces)
@@ -155,7 +155,7 @@ class ArchiveStream(Archive):
     async def _store_unless(self, item: Item, pieces: AsyncIterator[memoryview]) -> Digest:
         """Store a large blob, unless it equals the stored blob of the digest in its name; return its digest.
 
-        Both are read side by side. If they differ, the bytes that were equal are read from the store again.
+        Both are read in parallel. If they differ, the equal part is read from the store again.
         """
         claimed = item.digest
         assert claimed is not None  # noqa: S101  # by its caller
@@ -186,7 +186,7 @@ class ArchiveStream(Archive):
             self._strays.add(result.digest)
 
     async def _flush(self, tasks: TaskGroup) -> None:
-        """Start to store the batch, while the archive is read on."""
+        """Start to store the batch, while reading of the archive continues."""
         batch = self._batch.take()
         await self._batches.acquire()
         tasks.start_soon(self._store_batch, batch)
@@ -204,7 +204,7 @@ class ArchiveStream(Archive):
                 self._note(item, result)
                 digest = result.digest
             self._remember(entry, item.digest, digest, format_of(data[: _archive.HEAD]))
-        # Not after a failure: a waiting task would go on before the failure cancels it.
+        # Not after a failure: a waiting task could continue before the failure cancels it.
         self._batches.release()
 
     async def _compare(self, first: Entry, named: Digest | None, tasks: TaskGroup) -> None:
@@ -223,14 +223,14 @@ class ArchiveStream(Archive):
         """Return the first piece of an entry's data, long enough to identify its compression."""
         head = await next_item(self._tar.data())
         while len(head) < _archive.HEAD:
-            # A piece is valid only until the source goes on, so it is copied.
+            # A piece is valid only until the next read of the source, so it is copied.
             head = memoryview(bytes(head) + bytes(await next_item(self._tar.data())))
         return head
 
     async def _read(self, entry: Entry, most: int) -> bytes:
         if entry.size > most:
             raise LimitExceeded(entry.name, limit="json_bytes", allowed=most, actual=entry.size)
-        # Each piece is copied, as it is valid only until the next one. No memory is reserved by the size in a header.
+        # Each piece is copied, because it is valid only until the next one. The size in a header is not used to reserve memory.
         return b"".join([bytes(piece) async for piece in self._tar.data()])
 
     def _resolve(self, name: str) -> Entry | None:

@@ -1,4 +1,4 @@
-"""A store without some of its blobs: those that an archive has outside its directory of blobs."""
+"""A store with some blobs hidden: those that an archive has outside its directory of blobs."""
 
 from __future__ import annotations
 

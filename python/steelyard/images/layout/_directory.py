@@ -52,7 +52,7 @@ class DirectoryLayout(ProcessBound, LayoutDriver):
 
     @property
     def path(self) -> Path:
-        """The directory, absolute."""
+        """The absolute path of the directory."""
         return Path(self._path)
 
     async def __aenter__(self) -> Self:
@@ -67,7 +67,7 @@ class DirectoryLayout(ProcessBound, LayoutDriver):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the directory; may be called twice. Open readers and writers go on."""
+        """Close the directory; may be called twice. Open readers and writers stay usable."""
         root, self._root = self._root, None
         self._process = UNBOUND
         if root is not None:
@@ -114,7 +114,7 @@ class DirectoryLayout(ProcessBound, LayoutDriver):
         async with self._lock:
             root = await run(_files.open_again, self._open, self._path)
             try:
-                # A wait in the kernel could not be cancelled, so the lock is tried again and again.
+                # A wait in the kernel could not be cancelled, so this loop tries to take the lock until it succeeds.
                 wait = _FIRST_WAIT
                 while not _files.try_lock(root, self._path):
                     await anyio.sleep(wait)
@@ -137,7 +137,7 @@ def _delete(root: int, path: str, digest: Digest) -> None:
             os.unlink(digest.encoded, dir_fd=directory)
         except FileNotFoundError:
             raise NotFound(digest) from None
-        # DURABILITY: after a power cut before this, the blob may still exist, whole.
+        # DURABILITY: after a power cut before this sync, the complete blob may still exist.
         os.fsync(directory)
 
 
@@ -175,7 +175,7 @@ class _Writer(ProcessBound, HashedWriter):
         try:
             file = self._opened
             found = self._verified(size, expected)
-            # CANCEL: the publication is not interrupted; the blob is in the layout, whole, or not at all.
+            # CANCEL: publishing is not interrupted; the blob is complete in the layout, or not there.
             await run(file.publish, found.encoded, 0o444)
             return found
         finally:
@@ -232,7 +232,7 @@ class _Reader(ProcessBound, BaseReader):
     def _pread(self, number: int, offset: int, size: int) -> bytes:
         with _files.storage_errors(str(self._digest), "read"):
             pieces = []
-            # A byte past the end may be requested, to notice a blob that grew. No memory is reserved by the size.
+            # A byte past the end may be requested, to notice a blob that grew. The size is not used to reserve memory.
             while size > 0 and (piece := os.pread(number, min(size, 8 << 20), offset)):
                 pieces.append(piece)
                 offset += len(piece)

@@ -45,23 +45,23 @@ class BlobWriter(ByteSendStream):
         """
 
     async def send(self, item: Buffer) -> None:
-        """Append all of `item`: `write` under the name of anyio's streams."""
+        """Append all of `item`: the name of `write` in anyio's streams."""
         await self.write(item)
 
     @abstractmethod
     async def commit(self, *, size: int | None = None, expected: Digest | str | None = None) -> Digest:
-        """Publish the bytes as a blob under their digest, and close the writer in any case.
+        """Publish the bytes as a blob under their digest. The writer is closed in any case.
 
         Args:
             size: the required size.
             expected: the required digest.
 
         Returns:
-            The digest. An existing blob is replaced, which repairs a damaged one.
+            The digest. An existing blob is replaced, which repairs a damaged blob.
 
         Raises:
-            UnexpectedSize, UnexpectedDigest: the bytes do not match, and are dropped. An archive to which the blob was streamed
-                is broken then: its last entry is incomplete, and nothing more can be written to it.
+            UnexpectedSize, UnexpectedDigest: the bytes do not match, and are dropped. If the blob was streamed to an archive, the
+                archive is now broken: its last entry is incomplete, and nothing more can be written to it.
         """
 
 
@@ -82,13 +82,13 @@ class HashedWriter(BlobWriter):
         return self._offset
 
     def _octets(self, data: Buffer) -> memoryview:
-        """Return the bytes of `data`, for which there has to be room."""
+        """Return the bytes of `data`, which must fit into the announced size."""
         octets = memoryview(data).cast("B")
         check_room(self._offset + len(octets), self._options)
         return octets
 
     def _verified(self, size: int | None, expected: Digest | str | None) -> Digest:
-        """Return the digest of the written bytes, which have to match."""
+        """Return the digest of the written bytes, which must match the size and the digest."""
         found = self._hasher.digest()
         check_blob(found, self._offset, self._options, PutOptions.parse(size=size, expected=expected))
         return found
@@ -116,7 +116,7 @@ class LayoutDriver(Provider):
         """Start a blob.
 
         Args:
-            size: its size. An archive streams a blob of known size and digest, and spools any other.
+            size: its size. An archive streams a blob of known size and digest, and spools any other blob.
             expected: its digest; `BlobWriter.commit` checks both.
             algorithm: the algorithm of its digest; by default that of `expected`, or SHA-256.
         """
@@ -136,17 +136,17 @@ class LayoutDriver(Provider):
 
     @abstractmethod
     async def _write(self, name: str, data: bytes) -> None:
-        """Replace one of the layout's files, in one step."""
+        """Replace one of the layout's files, atomically."""
 
     @abstractmethod
     def _edit(self) -> AbstractAsyncContextManager[None]:
-        """Lock the files against other editors, in other processes too."""
+        """Lock the files against other editors, including those in other processes."""
 
     async def init(self) -> None:
-        """Make the files of an empty layout that do not exist yet.
+        """Create those files of an empty layout that do not exist yet.
 
         Raises:
-            InvalidDocument: a file of that name exists, but is not a layout's.
+            InvalidDocument: a file of that name exists, but is not the file of a layout.
         """
         async with self._edit():
             try:
@@ -243,7 +243,7 @@ class LayoutDriver(Provider):
         return await self.write_blob(msgspec.json.encode(value), media_type)
 
     async def _edit_index(self, change: Callable[[list[Entry]], list[Entry]]) -> int:
-        """Replace the entries of the index, unless they do not change; return the change of their number."""
+        """Replace the entries of the index if they change; return the change of their number."""
         async with self._edit():
             document = await self.read_index()
             value = dict(await off_loop(len(document.raw), document.value))
@@ -256,7 +256,7 @@ class LayoutDriver(Provider):
         return len(after) - len(before)
 
     async def _parse_index(self, raw: bytes) -> Document[Index]:
-        """Return the index of these bytes; the same bytes as the last time are not parsed again."""
+        """Return the index of these bytes. If they are the same as in the last call, they are not parsed again."""
         last, limits = self._last_index, self.limits
         if last is None or last[0] != limits or last[1].raw != raw:
             last = limits, await off_loop(len(raw), lambda: parse_index(raw, limits=limits))
@@ -298,7 +298,7 @@ def _checked(name: str) -> str:
 
 
 def _with_entry(entries: list[Entry], descriptor: OCIDescriptor) -> list[Entry]:
-    """Return the entries with one more, without those that it replaces."""
+    """Return the entries with a new one added, and without the entries that it replaces."""
     entry = msgspec.to_builtins(descriptor)
     wanted = _name_of(entry)
 

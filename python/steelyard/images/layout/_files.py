@@ -1,4 +1,4 @@
-"""The system calls of a layout in a directory: links are not followed, and a file with a name is whole.
+"""The system calls of a layout in a directory: links are not followed, and a file gets its name only when it is complete.
 
 The functions block, and are called on worker threads.
 """
@@ -31,7 +31,7 @@ _NO_UNNAMED = {errno.EISDIR, errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL}
 
 @contextmanager
 def storage_errors(path: str, operation: str) -> Iterator[None]:
-    """Turn OSError into the package's error."""
+    """Convert OSError to the package's error."""
     try:
         yield
     except OSError as error:
@@ -39,7 +39,7 @@ def storage_errors(path: str, operation: str) -> Iterator[None]:
 
 
 def make_root(path: str) -> OpenFile:
-    """Open the layout's directory; if it does not exist, make it. Its parent has to exist."""
+    """Open the layout's directory; if it does not exist, make it. Its parent must exist."""
     with storage_errors(path, "open layout"):
         with closing_fd(os.open(Path(path).parent, _DIRECTORY)) as parent:
             _make_dir(parent, Path(path).name)
@@ -83,7 +83,7 @@ def _make_dir(parent: int, name: str) -> None:
         os.mkdir(name, 0o755, dir_fd=parent)
     except FileExistsError:
         return
-    # DURABILITY: a power cut before this leaves no directory, but no blob in it was acknowledged.
+    # DURABILITY: after a power cut before this sync, the directory may be missing, but no blob in it was acknowledged.
     os.fsync(parent)
 
 
@@ -118,7 +118,7 @@ def read_file(root: int, path: str, name: str, most: int) -> bytes:
 
 
 def replace_file(root: int, path: str, name: str, data: bytes) -> None:
-    """Give the name to a new file of these bytes, in one step; on return it survives a power loss."""
+    """Give the name to a new file of these bytes, atomically; on return it survives a power loss."""
     file = NewFile(root, f"{path}/{name}")
     try:
         file.write(data)
@@ -128,7 +128,7 @@ def replace_file(root: int, path: str, name: str, data: bytes) -> None:
 
 
 class NewFile:
-    """A file under construction. It has no name if the file system supports that, so that a crash leaves nothing.
+    """A file under construction. It has no name if the file system has unnamed files, so that a crash leaves nothing.
 
     Args:
         directory: its directory; the caller closes the descriptor, after the file.
@@ -159,7 +159,7 @@ class NewFile:
             number = os.open(self._temporary, flags, self._mode, dir_fd=self._directory)
             if _hold(number) and os.fstat(number).st_nlink:
                 return number
-            os.close(number)  # a sweep removed the name before the lock, or has the lock and will remove it
+            os.close(number)  # a sweep removed the name before this lock, or has the lock and will remove the name
 
     @property
     def number(self) -> int:
@@ -185,13 +185,13 @@ class NewFile:
         with storage_errors(self._shown, "publish"):
             if mode is not None:
                 os.fchmod(self.number, mode)
-            # DURABILITY: before the name, so that a power cut never leaves a name for missing bytes.
+            # DURABILITY: synced before the file gets its name, so that a power cut never leaves a name for missing bytes.
             os.fsync(self.number)
             if self._temporary is None:
                 self._temporary = fresh_name()
                 _hold(self.number)
                 os.link(f"/proc/self/fd/{self.number}", self._temporary, dst_dir_fd=self._directory)
-            # DURABILITY: a power cut leaves the old file, or none, or the whole new one.
+            # DURABILITY: a power cut leaves the old file, no file, or the complete new file.
             os.replace(self._temporary, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
             self._temporary = None
             if needs_file_synced(self._directory):
@@ -221,13 +221,13 @@ class NewFile:
         if self.number < 0:
             return
         self._file.close()
-        if self._temporary is not None and self._process.is_current:  # in a child of a fork it is the parent's file
+        if self._temporary is not None and self._process.is_current:  # a fork's child must not remove it
             with suppress(FileNotFoundError):
                 os.unlink(self._temporary, dir_fd=self._directory)
 
 
 class NamedFile:
-    """A file under construction, and its directory, which is open meanwhile.
+    """A file under construction. Its directory stays open meanwhile.
 
     Args:
         path: its path.
@@ -293,7 +293,7 @@ def _sweep_layout(root: int, path: str) -> None:
     """Sweep the directory of a layout, and those of its blobs."""
     sweep(root)
     for algorithm in Algorithm:
-        # A call that needs an absent directory, or one behind a link, raises its own error.
+        # A call that needs a directory raises its own error if the directory is absent or a link.
         with (
             suppress(StorageError),
             closing_fd(open_dir(root, path, (BLOBS, algorithm.value), make=False)) as directory,

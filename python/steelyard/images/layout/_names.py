@@ -23,16 +23,16 @@ __all__ = (
 )
 
 REF_NAME = "org.opencontainers.image.ref.name"
-"""The annotation by which an index of a layout gives a descriptor a name."""
+"""The annotation that names a descriptor in the index of a layout."""
 
 IMAGE_NAME = "io.containerd.image.name"
-"""The annotation by which containerd and Docker give a descriptor of an index its whole name."""
+"""The annotation that containerd and Docker write for the full name of a descriptor in an index."""
 
 LAYOUT_FILE = "oci-layout"
 INDEX_FILE = "index.json"
 
 SAVED_FILE = "manifest.json"
-"""The file by which an archive is also one of ``docker save``."""
+"""The file that makes an archive also an archive of ``docker save``."""
 
 BLOBS = "blobs"
 """The directory of the blobs."""

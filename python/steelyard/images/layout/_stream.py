@@ -18,7 +18,7 @@ class Archive:
 
     Attributes:
         entry_lock: held by the writer of an entry.
-        state: ``open``, ``closed`` or ``broken``; nothing can be added to the last two.
+        state: ``open``, ``closed`` or ``broken``; only an open archive can be added to.
     """
 
     def __init__(self, sink: ByteSendStream) -> None:

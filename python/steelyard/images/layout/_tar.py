@@ -37,10 +37,10 @@ __all__ = ("TarLayout",)
 class TarLayout(ProcessBound, LayoutDriver):
     """A layout that is written as a tar archive, in one pass and bounded memory. It cannot be read.
 
-    Use it in an ``async with``. Leaving it without an exception writes the layout's files, which can be edited until then, and
-    the end of the archive. Otherwise the archive has no end and no index, so every reader refuses it. A blob of known size and
+    Use it in an ``async with``. Leaving the context without an exception writes the layout's files, which can be edited until then,
+    and the end of the archive. After an exception the archive has no end and no index, so every reader refuses it. A blob of known size and
     digest is streamed; its last piece is held back until the blob is verified. Any other blob is spooled in a temporary file,
-    because its name is known only at its end.
+    because its digest is known only at its end.
 
     Args:
         sink: gets the archive; the caller closes it.
@@ -185,7 +185,7 @@ class _Streamed(ProcessBound, HashedWriter):
         if self._state == "closed":
             return
         if self._state == "begun":
-            # The stream has a part of the entry, and will never have its end.
+            # The stream has a part of the entry, and will never have the rest.
             self._archive.state = "broken"
         self._state = "closed"
         self._archive.entry_lock.release()
