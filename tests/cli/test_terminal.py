@@ -204,7 +204,7 @@ def three(shell: Shell) -> Shell:
 
 def test_rm_by_filter_asks_and_deletes_after_a_yes(three: Shell) -> None:
     terminal = Terminal(three, "rm", "--filter", "labels.old==yes", streams=("stdin", "stdout", "stderr"))
-    terminal.show_until(r"steelyard: delete 2 blobs, 3 bytes, but none that something needs\? \[y/N\] ")
+    terminal.show_until(r"steelyard: delete 2 blobs, 3 bytes, except those that are needed\? \[y/N\] ")
     # It was not there when the blobs were counted.
     three.run("put", "-", "--label", "old=yes", stdin=b"late")
     three.run("label", sha256(b"22"), "more=yes")

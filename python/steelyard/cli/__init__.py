@@ -2,17 +2,17 @@
 
 | Module | Holds |
 | --- | --- |
-| `commands`, `app` | the table of commands and the options that all of them share; from a command line to a call |
+| `commands`, `app` | the table of commands and the options that all of them share; the call of a command |
 | `parameters`, `parse`, `help`, `completion` | the arguments of typed functions; parser, help and completion made from them |
 | `run`, `loop`, `running` | one run: in place or in an event loop; its signals and its exit code |
-| `context` | what a command is given: options, the store, output, progress |
+| `context` | the argument of every command: options, the store, output, progress |
 | `listing` | a local store for commands that only look at it, without an event loop |
-| `settings` | flag, environment, config file, default: where each option comes from |
+| `settings` | the value of each option: from the command line, the environment, the config file or the default |
 | `output`, `records` | text, JSON and JSON Lines; the documented shapes |
-| `progress` | the line on a terminal, plain lines in a log |
+| `progress` | progress: a live line on a terminal, plain lines in a log |
 | `exits`, `explain` | exit codes; an error's message and next step |
 | `names` | digest prefixes, labels |
-| `sources`, `stdio`, `streams` | walking trees; standard input and output, and what they were when the process began |
+| `sources`, `stdio`, `streams` | walking trees; standard input and output; standard streams that were closed at the start |
 | `put`, `get`, `look`, `edit`, `ingests`, `check`, `topics` | one group of commands each |
 
 This module is all that ``--version`` loads: it imports neither the parser, nor the library, nor the extension.
@@ -41,10 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = _run(words)
-    except SystemExit as end:  # help that was asked for in a wrong way, or rich, whose reader went away
+    except SystemExit as end:  # raised by a wrong call of help, or by rich when its reader has closed the pipe
         left = isinstance(end.__context__, BrokenPipeError)
         code = 141 if left else end.code if isinstance(end.code, int) else 0
-    except KeyboardInterrupt:  # before the event loop has taken the signal over: nothing was begun
+    except KeyboardInterrupt:  # the event loop does not handle the signal yet: nothing was started
         code = 130
     except Exception as error:
         refusal = error if isinstance(error, OSError) else _too_many_files(error)
@@ -65,7 +65,7 @@ def _run(words: list[str]) -> int:
 
 
 def _too_many_files(error: BaseException | None) -> OSError | None:
-    """Return the lack of descriptors that is behind an error: it may strike anywhere, also while an error is dealt with."""
+    """Return the error about too many open files that caused an error. It may occur anywhere, even while an error is handled."""
     if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
         return error
     if isinstance(error, BaseExceptionGroup):
@@ -74,7 +74,7 @@ def _too_many_files(error: BaseException | None) -> OSError | None:
 
 
 def _refused(error: OSError) -> int:
-    """Tell of an error outside of any command, most likely of standard output, and return the exit code."""
+    """Report an error outside of any command, most likely of standard output, and return the exit code."""
     from steelyard.cli.exits import Exit, exit_of  # noqa: PLC0415 - the library's errors, which --version does without
 
     code = exit_of(error)

@@ -1,4 +1,4 @@
-"""Opening stores by what the command line is given: a root, or an address."""
+"""Opening the stores that a command line names: by a root or an address."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ async def check_store(root: str) -> None:
 
 
 def check_new_root(root: str) -> None:
-    """Refuse to create a store among other files, because the root may be mistyped; it reads the disk.
+    """Refuse to create a store among other files, because the root may be mistyped. This reads the disk.
 
     Raises:
-        UsageError: the root is a directory of something else.
+        UsageError: the root is a directory with other files.
     """
     if others := others_in(root):
         from steelyard.cli.explain import UsageError  # noqa: PLC0415 - needed for errors only
@@ -63,10 +63,10 @@ def check_new_root(root: str) -> None:
 
 @asynccontextmanager
 async def open_remote(address: str, *, read_only: bool = False) -> AsyncIterator[Store]:
-    """Connect to a server; read-only, a missing store in a bucket is not created.
+    """Connect to a server. With `read_only`, a missing store in a bucket is not created.
 
     Raises:
-        InvalidArgument: the address is not understood.
+        InvalidArgument: the address is invalid.
     """
     async with store_at(address, read_only=read_only) as store:
         yield store

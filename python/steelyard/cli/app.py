@@ -1,4 +1,4 @@
-"""The way from a command line to the call of a command, or to its help."""
+"""Parsing a command line, and calling the command or printing its help."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def can_ask() -> bool:
 
 
 async def confirmed(context: Context, question: str) -> bool:
-    """Ask a question on the terminal, and return whether the answer is yes. Any other answer, and none, is no."""
+    """Ask a question on the terminal, and return whether the answer is yes. Any other answer, and no answer, counts as no."""
     answer = bytearray()
     with context.display.paused():
         sys.stderr.write(f"steelyard: {printable(question)} [y/N] ")

@@ -54,7 +54,7 @@ async def verify(
     context.begin("verified", "blobs", "bytes", "damaged", meter=Meter(items="blob"), many=many)
     change = (
         is_object_storage(context.settings.store.value) and not keep
-    )  # a root that cannot be written is verified, too
+    )  # a root that cannot be written can be verified, too
     async with context.open_own(change=change) as store:
         if all_:
             await _verify_all(context, store, resume=resume, keep=keep)

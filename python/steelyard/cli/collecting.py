@@ -1,4 +1,4 @@
-"""`gc` and `why`: remove blobs that nothing needs, and say why a blob is kept."""
+"""`gc` and `why`: remove blobs that nothing needs, and report why a blob is kept."""
 
 from __future__ import annotations
 
@@ -34,17 +34,18 @@ async def gc(
 ) -> None:
     """Remove blobs that nothing needs any more, beside all other work on the store.
 
-    Image names, leases, ingests and labels keep blobs, and so does what they keep: `steelyard why` says it of a blob. On a
-    terminal a summary is printed; --verbose and --dry-run print the digests. The exit code is 10 if --max-bytes is missed.
+    Image names, leases, ingests and labels keep blobs, and a kept blob keeps the blobs that it names; `steelyard why` says why a
+    blob is kept. On a terminal a summary is printed; --verbose and --dry-run print the digests. The exit code is 10 if the store
+    is still larger than --max-bytes.
 
     Args:
         dry_run: only print what would be removed; with --verbose, also garbage that stays.
-        max_bytes: remove only as much as the store has more, for example 50GiB; the least recently used first.
+        max_bytes: remove garbage only until the store has at most this size, for example 50GiB; the least recently used first.
         grace: how long garbage stays after the first collection that finds it, for example 0s, 90m, 24h (the default), 7d.
         ingest_age: remove ingests without a writer that have not changed for this time, 7d by default.
-        set_defaults: have --grace and --ingest-age, as given here, be the defaults of this store from now on, for all who collect it.
+        set_defaults: make the given --grace and --ingest-age the defaults of this store, for every later collection by any program.
         accept_roots: collect although names, labels or leases may be missing; look at --dry-run first.
-        take_back: collect a store that a containerd collected, and from then on leave that to this command; look at --dry-run first.
+        take_back: collect a store that a containerd has collected so far; from now on this command collects it; look at --dry-run first.
         context: the run.
     """
     if set_defaults and (dry_run or grace is ingest_age is None):
@@ -92,7 +93,7 @@ async def why(
 ) -> None:
     """Say what keeps blobs, or since when they are garbage.
 
-    The first line names what keeps the blob; the lines below it are the blobs from there to this one, each named by the one above.
+    The first line is the root that keeps the blob. The lines below it are the blobs from the root to this one: each names the next.
 
     Args:
         digests: digests, or at least 8 hex digits of each.
@@ -115,12 +116,12 @@ async def why(
 
 
 def _why_spared(grace: timedelta) -> str:
-    """Return why garbage stays. Without a grace time, only what other programs do at that moment keeps it."""
+    """Return why garbage stays. Without a grace time, only other programs that store blobs at that moment keep it."""
     return f"the grace time is {span(grace)}" if grace else "other programs were storing blobs; collect again"
 
 
 def summary_of(result: Collected, *, why_spared: str) -> list[str]:
-    """Return what a collection did, or would do, and why the rest stays, in sentences."""
+    """Return sentences that say what a collection did, or would do, and why the remaining garbage stays."""
     did = "would remove" if result.dry_run else "removed"
     lines = [f"{did} {counted(result.blobs, 'blob')}, {amount(result.bytes)}"]
     if result.ingests:
@@ -145,7 +146,7 @@ def summary_of(result: Collected, *, why_spared: str) -> list[str]:
 
 
 def phrase(reason: Reason) -> str:
-    """Return what keeps a blob, in words, or since when it is garbage."""
+    """Return a text that says what keeps a blob, or since when it is garbage."""
     root = reason.root
     if root is None:
         since = "no collection has found it yet" if reason.since is None else f"since {timestamp(reason.since)}"
@@ -179,7 +180,7 @@ def _count(context: Context, result: Collected) -> None:
 
 
 class _Meter(Meter):
-    """The progress of a collection: blobs that were looked at, then bytes that were removed."""
+    """The progress of a collection: first the blobs that were marked, then the bytes that were removed."""
 
     def __init__(self) -> None:
         super().__init__(items="blob", activity="marking")

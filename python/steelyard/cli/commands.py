@@ -1,4 +1,4 @@
-"""The table of commands, the options of every command, and where a command stands on a command line.
+"""The table of commands, the options of every command, and the parsing of the command's name.
 
 A command is loaded when it is called. The list of commands in `--help` needs only this table, so it is fast.
 """
@@ -56,7 +56,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """The function of each command, below this package, and its summary: the first line of the function's docstring."""
 
 LOOKS = frozenset({"ls", "info", "ingests", "stat", "images ls"})
-"""The commands that only look at a store. With a store on this machine's disk they run without an event loop."""
+"""The commands that only read a store. If the store is on this machine's disk, they run without an event loop."""
 
 GROUPS: dict[str, str] = {
     "images": "List, name, check and convert images.",
@@ -99,8 +99,8 @@ class CommandLine(NamedTuple):
     """A command line, in parts.
 
     Attributes:
-        name: the command, or its group if there is no more; empty without either.
-        unknown: the word in the place of a command, if there is no such command.
+        name: the command, or its group if only that is given; empty if neither is given.
+        unknown: the word in the position of a command, if there is no such command.
         rest: the other words.
     """
 
@@ -114,7 +114,7 @@ def split(words: Sequence[str]) -> CommandLine:
     name, rest = "", list(words)
     for place, word in positional(words, options_by_name(OPTIONS)):
         longer = f"{name} {word}".lstrip()
-        del rest[place - len(words)]  # from the end: an earlier word may be gone
+        del rest[place - len(words)]  # counted from the end: an earlier word may have been removed
         if longer in COMMANDS:
             return CommandLine(longer, None, rest)
         if name or word not in GROUPS:

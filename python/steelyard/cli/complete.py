@@ -27,7 +27,7 @@ def complete_image(prefix: str, store: str | None) -> list[tuple[str, str]]:
 
 
 def complete_ref(prefix: str, store: str | None) -> list[tuple[str, str]]:
-    """Return the refs with a prefix, each with the bytes that it holds."""
+    """Return the refs with a prefix, each with the number of bytes that its ingest holds."""
     return _ask(prefix, store, "ref")
 
 

@@ -1,6 +1,6 @@
-"""Completion in shells: the scripts, and the candidates that they ask for.
+"""Completion in shells: the scripts, and the candidates that they request.
 
-A script knows no command: it asks `steelyard __complete WORDS...`, so it never falls behind the program.
+A script has no list of commands: it calls `steelyard __complete WORDS...`, so it is never out of date.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def offer(words: Sequence[str]) -> int:
 
 
 def _joined(words: Sequence[str]) -> list[str]:
-    """Undo what bash does: it also ends words at ``=`` and ``:``. Of a digest only the hex digits are left."""
+    """Join the words that bash has split: it also ends words at ``=`` and ``:``. Only the hex digits of a digest are left."""
     joined: list[str] = []
     for place, word in enumerate(words):
         if word == ":" and joined:
@@ -140,7 +140,7 @@ def _values_of(one: Argument | None, word: str, store: str | None) -> Iterable[t
 
 
 def install(shell: str, output: Path | None) -> Path:
-    """Write the script where the shell looks, have its start-up file load it, and return the path of the script."""
+    """Write the script to the shell's directory, make the start-up file load it, and return the path of the script."""
     home = Path.home()
     config = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
     data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
@@ -172,7 +172,7 @@ def install(shell: str, output: Path | None) -> Path:
 
 
 def _add_lines(start: Path, lines: Sequence[str]) -> None:
-    """Add lines to the end of a start-up file, unless it has them."""
+    """Add lines to the end of a start-up file, unless it already has them."""
     text = start.read_text("utf-8") if start.exists() else ""
     if lines[-1] not in text:
         gap = "" if text.endswith("\n") or not text else "\n"

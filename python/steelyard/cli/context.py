@@ -43,28 +43,28 @@ ArgsT = TypeVarTuple("ArgsT")
 _LISTED_FAILURES = 20
 
 MOST_LISTED = 100
-"""More names than this on a command line count as many: a terminal shows a summary of them."""
+"""If a command line has more names than this, a terminal shows a summary instead of a list."""
 
 
 class Context:
     """One run of one command.
 
     Attributes:
-        options: what was said on the command line.
+        options: the options on the command line.
         settings: the store's root, the format, the backend, the durability, each with its origin.
         out: standard output.
         display: progress.
         lists: whether text output has a line for each item. Without it, a terminal shows progress and the summary.
-        counts: what the command has done so far; its result, however it ends.
+        counts: the counts of finished work; also the result if the command fails or is interrupted.
         command: the command's name.
         words: the command line, for messages that repeat it.
-        program: how a command line begins that reaches the same store.
-        has_loop: whether the command runs in an event loop. Otherwise it may only look at a store on this machine's disk.
+        program: the start of a command line for the same store.
+        has_loop: whether the command runs in an event loop. Otherwise it may only read a store on this machine's disk.
         result: the exit code of a command without failures.
-        drain: what the first signal calls, in place of cancelling the command, which is then expected to end by itself.
+        drain: called at the first signal instead of cancelling the command, which must then end by itself.
 
     Raises (when it is made):
-        InvalidArgument: an option's value is not understood.
+        InvalidArgument: the value of an option is invalid.
     """
 
     def __init__(
@@ -102,13 +102,13 @@ class Context:
         return self.options.quiet
 
     def begin(self, plural: str, *counts: str, meter: Meter | None = None, many: bool = False) -> Meter:
-        """Set what the command reports, and show its progress.
+        """Set the names of the command's records and counts, and show its progress.
 
         Args:
             plural: the name of its list of records.
             counts: the names of its counts, which are now 0.
             meter: its progress.
-            many: there may be more items than people read: on a terminal, only --verbose and --quiet list them.
+            many: there may be too many items to read: on a terminal, only --verbose and --quiet list them.
         """
         self.out.plural = plural
         on_terminal = stdio.is_terminal(stdio.STDOUT) and stdio.is_terminal(stdio.STDERR)
@@ -117,12 +117,12 @@ class Context:
         return self.display.begin(meter or Meter())
 
     async def report(self, record: Callable[[], msgspec.Struct], line: Callable[[], str], name: str) -> None:
-        """Report one of many items, and make only that which is shown.
+        """Report one of many items. Only the form that is shown is made.
 
         Args:
             record: returns its JSON.
             line: returns its line of text.
-            name: its digest or ref, which is all that --quiet prints.
+            name: its digest or ref. With --quiet, only this is printed.
         """
         if self.out.shape != "text":
             self.out.add(record())
@@ -137,7 +137,7 @@ class Context:
             self.say(text)
 
     def telling(self, take: OnProgress | None) -> OnProgress:
-        """Return the callback for reports of the library that tells people about waiting for another process, too."""
+        """Return a callback for reports of the library. It also prints a notice when the library waits for another process."""
 
         def observe(report: Progress) -> None:
             if report.phase == "wait":
@@ -152,7 +152,7 @@ class Context:
         self.display.say(f"steelyard: {printable(text)}")
 
     def fail(self, error: BaseException, *, about: str | None = None, helps: bool = True) -> None:
-        """Report an error, and the next step unless it is this very command; the exit code will not be 0."""
+        """Report an error, and the next step unless that is the same command. The exit code will not be 0."""
         for leaf in leaves(error):
             report = explain(leaf, program=self.program, command=self.command, about=about)
             if not helps:
@@ -169,7 +169,7 @@ class Context:
             self.display.say(*lines)
 
     def conclude(self, text: str) -> None:
-        """Print this notice at the end, after all results; not if the run is interrupted."""
+        """Print this notice at the end, after all results. If the run is interrupted, it is not printed."""
         self.conclusion.append(text)
 
     def say_conclusion(self) -> None:
@@ -184,7 +184,7 @@ class Context:
             self.display.say(f"  and {len(self.failures) - _LISTED_FAILURES} more")
 
     def exit_code(self) -> Exit:
-        """Return the exit code of the failures so far, or without one that of the result."""
+        """Return the exit code of the failures so far, or that of the result if there are none."""
         return combined(report.exit for report in self.failures) if self.failures else self.result
 
     def on_interrupt(self, text: str) -> None:
@@ -226,7 +226,7 @@ class Context:
 
         Args:
             change: the command changes something.
-            needs: what the command works on, for the error.
+            needs: the kind of store that the command works on, for the error.
 
         Raises:
             Unsupported: the store is not on this machine's disk.
@@ -240,7 +240,7 @@ class Context:
 
     @asynccontextmanager
     async def open_listing(self) -> AsyncIterator[Listing]:
-        """Open the store to look at it, as `open_store` does, without an event loop if there is none."""
+        """Open the store for reading, as `open_store` does, without an event loop if there is none."""
         if self.has_loop:
             async with self.open_store() as store:
                 yield store
@@ -259,17 +259,17 @@ class Context:
     ) -> AsyncIterator[LocalStore]:
         """Open the store on this machine's disk.
 
-        Looking never changes a directory into a store: without `create` a root that is not there is an error, and
-        without `change` one that was not made by Steelyard, or can't be written, is opened read-only.
+        Reading never turns a directory into a store: without `create`, a missing root is an error, and without
+        `change`, a root that was not made by Steelyard or cannot be written is opened read-only.
 
         Args:
-            create: make the root if it is not there.
+            create: make the root if it is missing.
             change: the command changes something.
             write_buffer_bytes: as in `LocalStore`, or None for its default.
 
         Raises:
             NoStore: there is no store.
-            UsageError: a store is to be made among other files.
+            UsageError: the new store would be in a directory with other files.
             Unsupported: the store is not on this machine's disk.
             StorageError, FailedPrecondition: see `LocalStore`.
         """
@@ -308,7 +308,7 @@ class Context:
         return result
 
     async def makes_store(self) -> bool:
-        """Return whether opening the store with `create` would make a new one."""
+        """Return whether opening the store with `create` would make a new store."""
         if is_address(self.settings.store.value):
             return False
         _, is_store, _ = await self.call(_look_at, str(self.settings.store_path))
@@ -319,7 +319,7 @@ class Context:
         return await calls.run(function, *args) if self.has_loop else function(*args)
 
     async def _options(self, *, change: bool) -> OpenOptions:
-        """Return how the store on this machine's disk is opened; see `open_local`."""
+        """Return the options for opening the store on this machine's disk; see `open_local`."""
         from steelyard.local.blocking import OpenOptions  # noqa: PLC0415 - the extension, which help does not need
 
         read_only = await self._check_local(create=False, change=change)
@@ -327,7 +327,7 @@ class Context:
         return OpenOptions.parse(path, read_only=read_only, durability=durability)
 
     async def _check_local(self, *, create: bool, change: bool) -> bool:
-        """Return whether the store on this machine's disk has to be opened read-only; see `open_local`."""
+        """Return whether the store on this machine's disk must be opened read-only; see `open_local`."""
         if is_address(self.settings.store.value):
             raise Unsupported(
                 written_out(self.settings.store.value), operation="this command; it needs the root of a store"

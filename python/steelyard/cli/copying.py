@@ -46,7 +46,7 @@ async def cp(
         source: the store to copy from, or the content root of a containerd.
         target: the store to copy to; a missing root is created.
         digests: digests, or at least 8 hex digits of each.
-        every: all blobs of the source.
+        every: copy all blobs of the source.
         with_labels: give new blobs the labels that they have in the source.
         label: KEY=VALUE, set on new blobs; may be repeated.
         context: the run.
@@ -121,7 +121,7 @@ async def _resolved(context: Context, store: Store, digests: Sequence[str]) -> A
 
 
 async def _leased(context: Context, stack: AsyncExitStack, target: Store) -> Store:
-    """Protect the copied blobs while the command runs; in a store that collects garbage by itself for a day, because no name refers to them."""
+    """Protect the copied blobs while the command runs, or for a day if the store collects garbage by itself: no name refers to them."""
     if target.leases.collects:
         return await kept_for_a_day(context, target, "copied")
     try:

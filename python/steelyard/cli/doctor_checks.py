@@ -1,4 +1,4 @@
-"""The checks that `doctor` makes of any store."""
+"""The checks that `doctor` makes for every store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from steelyard.cli.printing import quoted
 from steelyard.model import Status
 
 STALE = timedelta(days=1)
-"""An ingest without a change for this time is reported."""
+"""An ingest that has not changed for this time is reported."""
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +25,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def ingests_check(context: Context, statuses: Sequence[Status]) -> Check:
-    """Return the check of the unfinished ingests, which are always in order."""
+    """Return the check of the unfinished ingests. It never fails."""
     now = datetime.now(UTC)
     stale = [status for status in statuses if now - status.updated_at > STALE]
     message = f"{len(statuses)} unfinished, {len(stale)} without a change for a day"

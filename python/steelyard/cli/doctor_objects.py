@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ("examine",)
 
 _MOST_AHEAD = 60
-"""Seconds by which clocks may differ. Servers refuse requests from 15 minutes on."""
+"""The seconds by which clocks may differ. Servers refuse requests if the difference reaches 15 minutes."""
 
 
 async def examine(context: Context, facts: dict[str, Any], checks: list[Check]) -> None:
@@ -45,7 +45,7 @@ async def examine(context: Context, facts: dict[str, Any], checks: list[Check]) 
 
 
 def _free(path: Path) -> int | None:
-    """Return the free bytes where the spool is, or will be."""
+    """Return the free bytes of the file system that has, or will have, the spool."""
     for place in (path, *path.parents):
         try:
             disk = os.statvfs(place)

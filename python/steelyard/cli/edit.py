@@ -67,14 +67,14 @@ async def rm(
 ) -> None:
     """Delete blobs.
 
-    A blob that an image name, a label, a lease or an ingest needs is not deleted, and the exit code is 4; `steelyard why` says what needs
-    it. On a terminal, --filter and more than 100 digests give progress and a summary; --verbose prints the digests, too.
+    A blob that an image name, a label, a lease or an ingest needs is not deleted, and the exit code is 4; `steelyard why` says why it is
+    needed. On a terminal, --filter and more than 100 digests give progress and a summary; --verbose prints the digests, too.
 
     Args:
         digests: digests, or at least 8 hex digits of each; not with --filter.
-        filters: delete all blobs that match it; may be repeated: the filters are alternatives. It asks before, on a terminal.
+        filters: delete all blobs that match it; may be repeated: the filters are alternatives. On a terminal, it asks first.
         dry_run: only print the blobs.
-        force: delete blobs that something needs, too.
+        force: also delete blobs that are needed.
         yes: with --filter, do not ask; required without a terminal.
         context: the run.
     """

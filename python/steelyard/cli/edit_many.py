@@ -70,7 +70,7 @@ async def remove_all(context: Context, filters: Sequence[str], *, dry_run: bool,
 
 
 async def needed(store: Store, digests: Iterable[Digest]) -> dict[Digest, Reason]:
-    """Return why blobs are needed, for those that are. A store that does not collect cannot know."""
+    """Return the reason for each blob that is needed. A store that does not collect garbage cannot know it."""
     try:
         reasons = await store.reasons(digests)
     except Unsupported:
@@ -79,7 +79,7 @@ async def needed(store: Store, digests: Iterable[Digest]) -> dict[Digest, Reason
 
 
 class _Removal:
-    """The removal of all blobs that match, and that nothing needs."""
+    """The removal of all matching blobs that nothing needs."""
 
     def __init__(self, context: Context, *, dry_run: bool, force: bool) -> None:
         self._context = context
@@ -91,7 +91,7 @@ class _Removal:
         self._meter = context.begin("removed", "blobs", "bytes", "kept", meter=meter, many=not dry_run)
 
     async def ask(self, store: Store, filters: Sequence[str]) -> None:
-        """Count the blobs that match, and have a person confirm their removal.
+        """Count the blobs that match, and ask the user to confirm their removal.
 
         Raises:
             NotConfirmed: the answer is not yes.
@@ -103,7 +103,7 @@ class _Removal:
             async for info in infos:
                 display.finished("", info.size)
         what = f"{counted(counting.items_done, 'blob')}, {amount(counting.done)}"
-        rule = "those too that something needs" if self._force else "but none that something needs"
+        rule = "including those that are needed" if self._force else "except those that are needed"
         if counting.items_done and not await confirmed(self._context, f"delete {what}, {rule}?"):
             raise NotConfirmed
         self._meter = display.begin(Meter(items="blob", items_total=counting.items_done, activity="deleting"))
@@ -111,7 +111,7 @@ class _Removal:
     async def remove(self, store: Store, infos: Sequence[Info]) -> None:
         """Delete those of the blobs that nothing needs, and that have not changed since they were counted."""
         if self._counted_at is not None:
-            # What came or got its labels after the count was not confirmed.
+            # The user did not confirm the removal of blobs that were stored or labelled after the count.
             infos = [info for info in infos if info.updated_at <= self._counted_at]
         if not self._force:
             self._meter.phase = "checking"

@@ -63,11 +63,11 @@ _BY_ERRNO = {
 
 
 class OverBudget(errors.SteelyardError):
-    """A collection could not make the store as small as it was asked to.
+    """A collection could not make the store as small as requested.
 
     Attributes:
         allowed: the most bytes that the store was to have.
-        missed: the bytes that it has more.
+        missed: the number of bytes above that limit.
     """
 
     code = "over_budget"
@@ -83,8 +83,8 @@ class BlobNeeded(errors.FailedPrecondition):
 
     Attributes:
         digest: the blob.
-        reason: what needs it, in words.
-        count: how many blobs are not deleted; `digest` is the first of them.
+        reason: a text that says what needs it.
+        count: the number of blobs that are not deleted; `digest` is the first of them.
     """
 
     code = "blob_needed"

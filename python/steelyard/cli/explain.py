@@ -37,7 +37,7 @@ class UsageError(errors.InvalidArgument):
 
 
 class NoSource(errors.NotFound):
-    """The directory from which something is to come is not what is needed.
+    """The source directory is not of the required kind.
 
     Attributes:
         next_step: a command that helps.
@@ -155,7 +155,7 @@ def _next_step(error: BaseException, program: str, command: str | None, about: s
         case errors.CollectionRefused(cause="containerd"):
             return f"{program} gc --take-back --dry-run"
         case errors.CollectionRefused():
-            return None  # the message says what helps
+            return None  # the message has the next step
         case errors.NotFound(kind="store"):
             return f"{program} doctor"
         case errors.NotFound(kind="image name" | "platform"):
@@ -212,22 +212,22 @@ def _next_step_of_damage(error: errors.DataCorrupt, program: str) -> str | None:
 
 
 def _is_text(argument: str) -> bool:
-    """Return whether an argument was probably meant as content; one word is the name of a file."""
+    """Return whether an argument was probably meant as content. A single word counts as the name of a file."""
     return looks_like_content(argument) and (len(argument) > 255 or not argument.replace("-", "_").isidentifier())
 
 
 def _next_step_of_system(error: BaseException, program: str, command: str | None) -> str | None:
     path = getattr(error, "filename", None)
     if path == OUTPUT:
-        return None  # no path: only the caller knows where it leads
+        return None  # there is no path: only the caller knows the file
     name = quoted(os.fsdecode(path)) if isinstance(path, str | bytes) else None
     if getattr(error, "errno", None) in {errno.EMFILE, errno.ENFILE}:
         return "ulimit -n 4096"
     match exit_of(error):
         case Exit.NO_SPACE if command == "gc":
-            return f"{program} rm DIGEST"  # a removal needs no room, and gives a collection the room that it needs
+            return f"{program} rm DIGEST"  # a removal needs no free space, and frees the space that a collection needs
         case Exit.NO_SPACE:
-            # A disk with a quota may have room that the store may not use.
+            # A disk with a quota may have free space that the store may not use.
             is_disk = name and getattr(error, "errno", None) != errno.EDQUOT
             return f"df -h {name}" if is_disk else f"{program} stat"
         case Exit.PERMISSION | Exit.USAGE:

@@ -62,7 +62,7 @@ async def export(
         oci_ref_name: the name of the only image in the target's index, in place of its tag.
         oci: convert Docker's media types to OCI's.
         skip_manifest_json: do not write manifest.json, which docker load reads.
-        skip_non_distributable: skip layers that their maker does not want distributed.
+        skip_non_distributable: skip layers that are marked as non-distributable.
         skip_missing: skip blobs that are not stored.
         compress: compress the archive with gzip or zstd.
         no_verify: do not compare blobs with their digests while they are copied to an archive.
@@ -97,11 +97,11 @@ async def export(
 
 
 class _Meter(Meter):
-    """The whole of an export, which is what the first report is of."""
+    """The progress of the whole export; the first report is about it."""
 
     @property
     def activity(self) -> str:
-        """The present step: when all is written, it is made durable."""
+        """The current step: after all bytes are written, they are made durable."""
         return "starting" if self.total is None else "finishing" if self.done >= self.total else "writing"
 
     def observe(self, report: Progress) -> None:
@@ -111,7 +111,7 @@ class _Meter(Meter):
 
 
 class _Sink(ByteSendStream):
-    """A descriptor that an archive goes to."""
+    """A descriptor to which an archive is written."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -125,7 +125,7 @@ class _Sink(ByteSendStream):
 
 @asynccontextmanager
 async def _opened(context: Context, target: str) -> AsyncIterator[ExportTarget]:
-    """Return the target of the word on the command line."""
+    """Open and yield the target that the command line names."""
     if target == "-":
         yield _Sink(stdio.STDOUT)
         return
@@ -156,7 +156,7 @@ def _kind_of(target: str) -> Literal["store", "directory", "special", "file"]:
 
 
 async def _report(context: Context, found: Exported, target: str | None) -> None:
-    """Report the result. If standard output has the archive, it has nothing else."""
+    """Report the result, but not on standard output if the archive was written there."""
     written = [blob for blob in found.blobs if blob.status == "written"]
     size = sum(blob.descriptor.size for blob in written)
     what = f"exported {counted(len(found.images), 'image')}, {counted(len(written), 'blob')}, {amount(size)}"

@@ -29,7 +29,7 @@ __all__ = ("DownloadedRecord", "fetch")
 
 _SUMS_BYTES = 64 << 20
 _PER_HOST = 6
-"""The most connections to a host, or more of them for more ranges."""
+"""The most connections to a host, unless more ranges are requested at once."""
 
 
 class DownloadedRecord(Record, frozen=True, tag="downloaded"):
@@ -54,15 +54,15 @@ async def fetch(
 ) -> None:
     """Download files by their URLs, and print their digests.
 
-    After an interruption the same command resumes the downloads: where the server has a strong validator, or the digest is known. User,
+    After an interruption the same command resumes the downloads, if the server sends a strong validator or the digest is known. The user,
     password and query of a URL are never shown.
 
     Args:
-        urls: URLs of HTTP or HTTPS.
+        urls: HTTP or HTTPS URLs.
         sums: a file with the digests of all files, such as SHA256SUMS.
-        expected: the digest that the only file must have; if it is already stored, nothing is downloaded.
-        name: an image name, which then holds the only file.
-        ref: the base of the ref of the only ingest, for URLs that differ each time.
+        expected: the digest that the file must have, for a single URL; if it is already stored, nothing is downloaded.
+        name: an image name to set for the file, for a single URL.
+        ref: the base of the ingest's ref, for a single URL that is different each time.
         ranges: the most ranges of a file of 64 MiB and more that are requested at once, by default 4; 1 for servers that allow one connection.
         label: KEY=VALUE, set on new blobs; may be repeated.
         context: the run.
@@ -78,7 +78,7 @@ async def fetch(
     _check_installed()
     meter = Meter(items="file", items_total=len(urls)) if len(urls) > 1 else Meter()
     context.begin("downloaded", "files", "bytes", "new", "existing", meter=meter, many=len(urls) > MOST_LISTED)
-    context.on_interrupt("whole files are stored; the rest continues where the server or a digest allows it")
+    context.on_interrupt("complete files are stored; other downloads resume if the server or a digest allows it")
     secret = any(shown_url(url) != url for url in urls)
     context.on_interrupt(f"resume with: {'the same command' if secret else context.same_command}")
     async with context.open_store(create=True) as store:
@@ -101,7 +101,7 @@ async def fetch(
 
 
 def _check_options(of_one: Mapping[str, str | None], urls: int, *, sums: str | None, ranges: int) -> None:
-    """Refuse options that do not go together. Raises UsageError."""
+    """Refuse options that cannot be combined. Raises UsageError."""
     message = ""
     for option, value in of_one.items():
         if value is not None and urls > 1:
@@ -118,7 +118,7 @@ def _checked(urls: Sequence[str]) -> Sequence[str]:
     """Return the URLs.
 
     Raises:
-        UsageError: one is no URL of HTTP. The message has its place only, because it may have a password.
+        UsageError: an argument is not an HTTP URL. The message has only its position, because the URL may have a password.
     """
     for place, url in enumerate(urls, 1):
         try:

@@ -40,7 +40,7 @@ async def get(
     """Write a blob to a file or to standard output.
 
     The blob is verified while it is read. A file gets its name only after the whole blob is verified. On standard output,
-    only exit code 0 proves the bytes. A range is not verified, because a digest cannot prove a part of a blob.
+    only exit code 0 proves that the bytes are right. A range is not verified, because a digest cannot prove a part of a blob.
 
     Args:
         digest: a digest, or at least 8 hex digits of one.
@@ -58,7 +58,7 @@ async def get(
         name = await resolve_one(store, digest)
         async with store.reader_at(name) as reader:
             start, size = (0, reader.size) if wanted is None else wanted_bytes(wanted, name, reader.size)
-            if target is not None or not stdio.is_terminal(stdio.STDOUT):  # the bytes are shown there
+            if target is not None or not stdio.is_terminal(stdio.STDOUT):  # a terminal shows the bytes themselves
                 context.display.begin(Meter(total=size))
             pieces = _pieces(context, reader, start, size, whole=wanted is None)
             if target is None:
@@ -116,7 +116,7 @@ async def _to_file(pieces: AsyncIterator[bytes], target: Path) -> None:
             await run(stdio.write_all, file.fileno(), piece)
         await run(_publish, file.fileno(), temporary, path)
     except BaseException:
-        # CANCEL: the target is as it was; the part of it that was written goes.
+        # CANCEL: the target does not change; the temporary file is removed.
         await run_always(lambda: temporary.unlink(missing_ok=True))
         raise
     finally:
@@ -141,10 +141,10 @@ def _publish(descriptor: int, temporary: Path, path: Path) -> None:
 
 
 def parse_range(text: str) -> tuple[int | None, int | None]:
-    """Return the first and the last byte of ``A-B``, ``A-`` or ``-N``; the latter has no first, and N in place of a last.
+    """Return the first and the last byte of ``A-B``, ``A-`` or ``-N``. For ``-N``, the first is None, and N stands in place of the last.
 
     Raises:
-        UsageError: it has none of the three forms.
+        UsageError: the text has none of the three forms.
     """
     match = re.fullmatch(r"(\d*)-(\d*)", text, re.ASCII)
     first, last = (int(part) if part else None for part in match.groups()) if match else (None, None)
@@ -158,7 +158,7 @@ def wanted_bytes(wanted: tuple[int | None, int | None], digest: Digest, size: in
     """Return the offset and the size of a parsed range in a blob of `size` bytes.
 
     Raises:
-        OutOfRange: it begins behind the last byte.
+        OutOfRange: the range begins after the last byte.
     """
     first, last = wanted
     if first is None:

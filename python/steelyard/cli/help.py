@@ -20,8 +20,8 @@ def page(usage: str, paragraphs: Iterable[str], lists: Iterable[tuple[str, Seque
     """Return a page of help.
 
     Args:
-        usage: how the command is called.
-        paragraphs: what it does.
+        usage: the usage line of the command.
+        paragraphs: the description.
         lists: titles, each with its names and their meanings.
     """
     width = _width()
@@ -66,7 +66,7 @@ def _rows(rows: Sequence[tuple[str, str]], width: int) -> list[str]:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Return text in lines that end between words. textwrap does more, and is slow to import."""
+    """Return text in lines that end between words. `textwrap` is not used, because it is slow to import."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".lstrip()
@@ -78,7 +78,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _width() -> int:
-    """Return the width of the terminal, at most 100. shutil knows it too, but is slow to import."""
+    """Return the width of the terminal, at most 100. `shutil` is not used, because it is slow to import."""
     try:
         columns = int(os.environ.get("COLUMNS", "")) or 80
     except ValueError:

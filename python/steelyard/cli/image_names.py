@@ -22,7 +22,7 @@ __all__ = ("familiar", "find_image", "platforms_of", "whole_name")
 
 
 async def find_image(store: Store, text: str) -> Image:
-    """Return the full image name of a text: ``alpine`` is ``docker.io/library/alpine:latest``.
+    """Find an image by its name; ``alpine`` means ``docker.io/library/alpine:latest``.
 
     Raises:
         NotFound: there is neither.
@@ -38,7 +38,7 @@ def whole_name(text: str) -> str:
     """Return the full name of an image.
 
     Raises:
-        InvalidReference, InvalidDigest: it cannot be one.
+        InvalidReference, InvalidDigest: the text is not an image name.
     """
     return images.normalise(text)
 

@@ -83,7 +83,7 @@ async def tag(
 ) -> None:
     """Add names to an image.
 
-    All names are added or, if one is refused, none. New names get the labels of the existing name.
+    All names are added, or none if one of them is refused. New names get the labels of the existing name.
 
     Args:
         source: an image name.

@@ -151,7 +151,7 @@ def _line_of(found: ImageCheck, size: int) -> str:
 
 
 def _fail(context: Context, found: ImageCheck) -> None:
-    """Report absent blobs; the exit code reports them, too."""
+    """Report absent blobs, also by the exit code."""
     try:
         found.require()
         if found.unmatched:

@@ -30,7 +30,7 @@ from steelyard.model import Progress
 __all__ = ("import_",)
 
 _LISTED = 10
-"""The most missing blobs of an image that are printed for a person; the record has all of them."""
+"""The most missing blobs of an image that are printed as text; the JSON record has all of them."""
 
 
 async def import_(
@@ -53,7 +53,7 @@ async def import_(
 ) -> None:
     """Import images from an archive, standard input, an image layout or another store.
 
-    Names are set when every blob that they need is stored: all of them or none. Blobs that are already stored are not
+    All names are set after every blob that they need is stored, or none is set. Blobs that are already stored are not
     written again, so after an interruption the same command stores the rest.
 
     Args:
@@ -63,7 +63,7 @@ async def import_(
         platform: require only the blobs for this platform; may be repeated.
         all_platforms: require the blobs for every platform; the default without --platform.
         base_name: the repository for images that have only a tag in the source; skip names of other repositories.
-        prefix: the same, but skip no names.
+        prefix: the same, but keep names of other repositories.
         digests: also name each image REPOSITORY@DIGEST.
         skip_digest_for_named: with --digests, only images without another name.
         index_name: a name for the index of the source.
@@ -85,7 +85,7 @@ async def import_(
     )
     meter = _Meter()
     context.display.begin(meter)
-    context.on_interrupt(f"no name was set; whole blobs are kept; resume with: {context.same_command}")
+    context.on_interrupt(f"no name was set; complete blobs are kept; resume with: {context.same_command}")
     async with _opened(context, source, name) as place, context.open_store(create=True) as store:
         found = await import_images(
             store,
@@ -103,7 +103,7 @@ async def import_(
 
 
 class _Meter(Meter):
-    """Counts blobs; bytes are those of the source as a whole."""
+    """Counts blobs, and the bytes of the whole source."""
 
     def __init__(self) -> None:
         super().__init__(items="blob")
@@ -119,7 +119,7 @@ class _Meter(Meter):
 
 @asynccontextmanager
 async def _opened(context: Context, source: str, name: str | None) -> AsyncIterator[ImportSource]:
-    """Return the source of the word on the command line. No store is made if it is not an archive."""
+    """Open and yield the source that the command line names. No store is made if the source is not an archive."""
     look = look_first if await context.makes_store() else _as_it_is
     if source == "-":
         async with aclosing(stdio.chunks()) as pieces:
@@ -138,11 +138,11 @@ async def _as_it_is(source: Path | AsyncIterable[bytes]) -> Path | AsyncIterable
 
 
 def _check_source(path: Path) -> None:
-    """Refuse what cannot be a source, before a store is made.
+    """Refuse a path that cannot be a source, before a store is made.
 
     Raises:
-        FileNotFoundError: nothing is there.
-        NoSource: it is a directory, but not an image layout.
+        FileNotFoundError: the path does not exist.
+        NoSource: the path is a directory, but not an image layout.
     """
     is_directory = stat.S_ISDIR(path.stat().st_mode)
     if is_directory and not os.path.lexists(path / LAYOUT_FILE):

@@ -77,7 +77,7 @@ async def abort(
     Args:
         refs: refs, as shown by `ingests`.
         uploads: discard the unfinished uploads to a bucket whose ingest in this machine's spool is gone, and those of other machines
-            that were begun more than 7 days ago; `doctor` counts them.
+            that were started more than 7 days ago; `doctor` counts them.
         dry_run: only print what would be discarded.
         context: the run.
     """
@@ -131,7 +131,7 @@ async def _emit(context: Context, status: Status) -> None:
 
 
 async def _watch_changes(context: Context, store: Listing, filters: tuple[str, ...], interval: float) -> None:
-    """Report each ingest when it is new, when it changed, and when it is gone."""
+    """Report each ingest when it is new, when it changes, and when it is gone."""
     before: dict[str, Status] = {}
     while True:
         now = {status.ref: status for status in await store.list_statuses(*filters)}

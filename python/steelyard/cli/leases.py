@@ -1,4 +1,4 @@
-"""`leases ls`, `create` and `rm`: leases, which keep blobs that no image name refers to yet."""
+"""`leases ls`, `create` and `rm`: leases, which protect blobs that no image name refers to yet."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def ls(
 ) -> None:
     """List leases.
 
-    One line each, ordered by ID: ID, blobs and ingests that it protects, when it ends or the process that it ends with, labels.
+    One line each, ordered by ID: ID, number of protected blobs and ingests, time of its end or the process with which it ends, labels.
 
     Args:
         filters: for example 'id~=^nightly' or 'labels.job==42'.
@@ -54,7 +54,7 @@ async def create(
     Args:
         lease: its ID; by default a new one.
         expires: the time after which it ends by itself, for example 6h.
-        digest: a digest that it protects; may be repeated.
+        digest: a blob to protect; may be repeated.
         label: a label of the lease, KEY=VALUE; may be repeated.
         context: the run.
     """

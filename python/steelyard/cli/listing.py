@@ -1,4 +1,4 @@
-"""The calls of a store that commands without changes need; a store on this machine's disk needs no event loop for them."""
+"""The calls that read-only commands need of a store. For a store on this machine's disk they need no event loop."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Names(Protocol):
 
 
 class Listing(Walked, Protocol):
-    """The calls of a `Store` that change nothing and need no reader; every `Store` is one."""
+    """The calls of a `Store` that change nothing and need no reader; every `Store` has them."""
 
     @property
     def images(self) -> Names:
@@ -50,7 +50,7 @@ class ListingHere:
 
     Args:
         store: the store.
-        before_page: called before each page of `walk`, which may take long: results that were shown leave the process.
+        before_page: called before each page of `walk`, which may take long, to write the results so far.
     """
 
     def __init__(self, store: BlockingStore, before_page: Callable[[], Awaitable[None]]) -> None:

@@ -39,8 +39,8 @@ async def ls(
 
     Args:
         filters: for example 'labels.kind==layer,size>1048576'.
-        sort: the order, ascending; by default that of the digests. used is the time of the last use, of a store on this machine's disk.
-        reverse: the opposite order: the largest or the newest first.
+        sort: the order, ascending; by default that of the digests. used is the time of the last use; only for a store on this machine's disk.
+        reverse: reverse the order: the largest or the newest first.
         context: the run.
     """
     context.begin("blobs", "blobs", "bytes")
@@ -91,7 +91,7 @@ async def stat(*, by: str | None = None, context: Annotated[Context, Parameter(p
     """Count the blobs, ingests and quarantined copies of the store, and their bytes.
 
     Args:
-        by: labels.KEY counts the blobs of each value of that label, and the blobs without it; the most bytes first.
+        by: labels.KEY counts the blobs of each value of that label, and the blobs without it; values with the most bytes come first.
         context: the run.
     """
     if by is not None:
@@ -114,7 +114,7 @@ async def stat(*, by: str | None = None, context: Annotated[Context, Parameter(p
 
 
 async def _sorted(store: Walked, filters: Sequence[str], sort: str, *, reverse: bool) -> AsyncGenerator[Info, None]:
-    """Yield the blobs that match in the order that is asked for. Only the order of the digests needs no list of all of them."""
+    """Yield the matching blobs in the requested order. Every order but that of the digests needs a list of all of them in memory."""
     async with aclosing(store.walk(*filters)) as infos:
         if sort == "digest" and not reverse:
             async for info in infos:
@@ -128,7 +128,7 @@ async def _sorted(store: Walked, filters: Sequence[str], sort: str, *, reverse: 
 
 
 def _by_use(store: BlockingStore, filters: Sequence[str]) -> list[Info]:
-    """Return the blobs that match, the least recently used first. Looking is no use."""
+    """Return the matching blobs, the least recently used first. This call does not count as a use."""
     found = []
     pages = store.pages(*filters)
     while infos := pages.next():

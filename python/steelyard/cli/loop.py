@@ -1,4 +1,4 @@
-"""The run of a command in an event loop: signals, progress, and what is written while the command waits."""
+"""The run of a command in an event loop: signals, progress, and output while the command waits."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _check_descriptors() -> None:
 
 
 async def _supervise(run: Run) -> Exit:
-    """Run the command beside the signal handler and the updates of the display."""
+    """Run the command, and at the same time handle signals and update the display."""
     async with anyio.create_task_group() as background:
         scope = anyio.CancelScope()
         await background.start(_watch_signals, run, scope)
@@ -50,7 +50,7 @@ async def _supervise(run: Run) -> Exit:
             await run.call()
         interrupted = scope.cancelled_caught and run.received is not None
         run.context.display.end()
-        # Print the result even after Ctrl-C, but do not hang on a full pipe.
+        # Print the result even after Ctrl-C, but do not wait for a full pipe.
         with anyio.move_on_after(LAST_SECONDS, shield=True):
             await run.finish()
         background.cancel_scope.cancel()

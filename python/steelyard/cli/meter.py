@@ -1,4 +1,4 @@
-"""The sums behind progress: the library reports single items, a meter adds them up."""
+"""The sums of progress: the library reports single items, and a meter adds them up."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Meter:
     """The sum of many reports: bytes done, bytes to do, finished items and the current phase.
 
     Args:
-        total: bytes there are to do in all, or None where that is unknown.
-        items: what is counted, ``file`` or ``blob``; empty for a single thing.
-        items_total: the number of items, or None where that is unknown.
+        total: the total number of bytes, or None if it is unknown.
+        items: the kind of the items, ``file`` or ``blob``; empty for a single thing.
+        items_total: the total number of items, or None if it is unknown.
         activity: the phase of work that the library does not report.
     """
 
@@ -40,7 +40,7 @@ class Meter:
 
     @property
     def activity(self) -> str:
-        """The current phase, never one that ended, so that 100 % does not look like a hang."""
+        """The current phase. It is never a phase that has ended: a long stay at 100 % would look like a hang."""
         complete = self.total is not None and self.done >= self.total
         return "finishing" if complete and self.phase in {"reading", "storing"} else self.phase
 

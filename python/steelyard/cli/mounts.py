@@ -15,9 +15,9 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         kind: its type, such as ``ext4``.
-        device: what is mounted, such as ``/dev/sda1``; any text where there is no device.
-        point: where.
-        options: how.
+        device: the mounted device, such as ``/dev/sda1``; any text if there is no device.
+        point: the mount point.
+        options: the mount options.
     """
 
     kind: str

@@ -30,7 +30,7 @@ MIN_PREFIX = 8
 
 _SHOWN_CANDIDATES = 10
 _FILTERED = 64
-"""Up to this number, each prefix becomes a filter; more prefixes are looked up in a list of all blobs."""
+"""Up to this number of prefixes, each becomes a filter; more prefixes are looked up in a list of all blobs."""
 _PREFIX = re.compile(r"(?:([a-z0-9]+):)?([0-9a-f]+)", re.ASCII)
 
 
@@ -38,8 +38,8 @@ class AmbiguousDigest(InvalidArgument):
     """A prefix matches more than one blob.
 
     Attributes:
-        prefix: what was typed.
-        candidates: the blobs it could mean, at most ten.
+        prefix: the prefix on the command line.
+        candidates: the matching blobs, at most ten.
     """
 
     code = "ambiguous_digest"
@@ -53,7 +53,7 @@ class AmbiguousDigest(InvalidArgument):
 async def resolve(store: Walked, texts: Iterable[str]) -> list[Digest | SteelyardError]:
     """Return the digest or the error of each text, in the same order.
 
-    A whole digest is taken as it is, whether it is stored or not. Prefixes cost one walk over the store for all of them.
+    A whole digest is returned unchanged, whether it is stored or not. All prefixes together need one walk over the store.
     """
     found: list[Digest | SteelyardError] = []
     prefixes: dict[int, str] = {}
@@ -131,7 +131,7 @@ def labels_of(words: Iterable[str]) -> dict[str, str]:
     """Return the labels of ``key=value`` words.
 
     Raises:
-        InvalidArgument: a word has no equals sign, or none before it.
+        InvalidArgument: a word has no equals sign, or no key before it.
     """
     labels: dict[str, str] = {}
     for word in words:

@@ -24,8 +24,8 @@ _FLUSH_SECONDS = 0.05
 class Output:
     """The results of one command.
 
-    Records come one by one and leave soon after, so that memory does not grow with their number and a pipeline sees
-    them as they are made. A JSON document is written piece by piece and is complete after `finish`.
+    Records are written soon after they are added, so that memory does not grow with their number and a pipeline gets
+    them as they are made. A JSON document is written piece by piece, and is complete after `finish`.
 
     Args:
         shape: the format.
@@ -62,7 +62,7 @@ class Output:
 
         Args:
             record: its JSON.
-            text: its line of text, without the newline; with an empty one, text output says nothing.
+            text: its line of text, without the newline; if it is empty, text output has no line.
         """
         if self.shape != "text":
             self.add(record)
@@ -121,8 +121,8 @@ class Output:
 
         Raises:
             OutputClosed: the reader has closed them.
-            OSError: as the operating system says. Each later call raises the error of the first write that failed:
-                the display's clock flushes too, and the lines that it lost are missing from the command's result.
+            OSError: the error of the operating system. Each later call raises the error of the first failed write, because
+                the display's timer flushes, too, and lines that it lost are missing from the command's result.
         """
         async with self._lock:
             if self._failed is not None:

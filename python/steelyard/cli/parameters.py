@@ -1,4 +1,4 @@
-"""The arguments of a command: what its typed function says of them, for the parser, the help and the completion."""
+"""The arguments of a command, from the signature and docstring of its function, for the parser, the help and the completion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Completer = Callable[[str, str | None], Iterable[tuple[str, str]]]
 
 
 class Parameter:
-    """How a parameter of a command appears on the command line. It stands in `Annotated`.
+    """The form of a command's parameter on the command line. Used in `Annotated`.
 
     Args:
         name: the name of a positional argument in the help, or the option with its short form.
@@ -49,7 +49,7 @@ class Argument(NamedTuple):
         required: whether a value is required.
         convert: returns the value of a word; `bool` marks an option without a value.
         choices: the words that are accepted; empty for any word.
-        help: what it means.
+        help: its description.
         completer: offers values in a shell.
     """
 
@@ -77,7 +77,7 @@ class Argument(NamedTuple):
 
 
 def arguments_of(function: Callable[..., Any]) -> list[Argument]:
-    """Return the arguments of a command, the options of every command aside."""
+    """Return the arguments of a command, without the options of every command."""
     import inspect  # noqa: PLC0415 - the list of commands does not need it
 
     hints = typing.get_type_hints(function, include_extras=True)

@@ -1,4 +1,4 @@
-"""From the words of a command line to the values of a command's arguments."""
+"""Parsing the words of a command line into the values of a command's arguments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ("NotUnderstood", "options_by_name", "parse", "positional", "similar")
 
 
 class NotUnderstood(Exception):
-    """The command line is wrong; the message says how."""
+    """The command line is wrong. The message says why."""
 
 
 def options_by_name(arguments: Iterable[Argument]) -> dict[str, Argument]:
@@ -67,7 +67,7 @@ def parse(words: Sequence[str], arguments: Sequence[Argument], *, command: str) 
 
 
 def similar(word: str, known: Iterable[str]) -> str:
-    """Return the question whether a similar word was meant, or nothing."""
+    """Return a question that suggests a similar word, or an empty text."""
     from difflib import get_close_matches  # noqa: PLC0415 - for mistakes only
 
     close = get_close_matches(word, list(known), n=1)

@@ -1,7 +1,7 @@
 """Escaping of untrusted text (names, paths, labels, messages) for a terminal or JSON.
 
-A character that could move the cursor, break a line or turn the direction of writing never gets out as it is: C0 and C1
-controls, line separators, bidirectional controls and everything else that Unicode does not call printable.
+Characters that could move the cursor, break a line or change the direction of writing are always escaped: C0 and C1
+controls, line separators, bidirectional controls and all other characters that are not printable in Unicode.
 """
 
 from __future__ import annotations

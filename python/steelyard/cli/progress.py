@@ -1,8 +1,8 @@
 """Progress on standard error: a live line on a terminal, otherwise a plain line every 10 s.
 
-A `Display` shows a `Meter`, which adds up the library's reports. The live line is rendered by rich's columns, but drawn
-here, without rich's own thread and redirections, so that results can go to standard output in between on the same
-terminal.
+A `Display` shows a `Meter`, which adds up the library's reports. rich's columns render the live line, but this module draws
+it, without rich's own thread and redirections, so that results can be written to standard output on the same
+terminal in between.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Display:
     """Shows a meter on standard error.
 
     Args:
-        mode: how.
-        clock: the time in seconds.
+        mode: the way in which progress is shown.
+        clock: returns the time in seconds.
     """
 
     def __init__(self, mode: Mode, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -114,8 +114,8 @@ class Display:
     def paused(self) -> Iterator[None]:
         """Write nothing to standard error in this block.
 
-        Results are being written to the same terminal. The write may wait with half a line written, and other tasks run
-        meanwhile: what they show must neither stand in that line nor erase it.
+        Results are being written to the same terminal. The write may wait after half a line, and other tasks run
+        meanwhile: their output must neither appear in that line nor erase it.
         """
         self.erase()
         self._paused = True

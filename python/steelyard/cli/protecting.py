@@ -1,4 +1,4 @@
-"""Protection of stored blobs in a store that collects garbage by itself, as a containerd does: at any time, and of all that nothing refers to."""
+"""Protection of blobs in a store that collects garbage by itself, as containerd does: at any time, it may remove unreferenced blobs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _KEPT = timedelta(days=1)
 
 
 async def kept_for_a_day(context: Context, store: Store, done: str) -> Store:
-    """Return the store with a lease of a day, and say so, if it collects garbage by itself and has no lease yet; else the store.
+    """Return the store with a lease of a day, and print a notice, if it collects garbage by itself and has no lease yet; else the store.
 
     Args:
         context: the run.
         store: the store.
-        done: how the blobs come into the store, for the notice: ``copied``.
+        done: the participle for the notice, such as ``copied``.
     """
     if not store.leases.collects or store.lease_id is not None:
         return store

@@ -1,4 +1,4 @@
-"""`put`: files, trees and streams go into the store."""
+"""`put`: store files, trees and streams."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ async def put(
         verify: read the kept bytes of an interrupted put again, before they are published.
         fail_if_exists: exit with code 4 if the content is already stored.
         name: an image name: store the directory as a tree, and give it this name.
-        times: with --name, also keep the time of the last change of each file.
+        times: with --name, also keep the modification time of each file.
         owners: with --name, also keep the user and the group of each file.
-        reread: with --name, read all files, also those that seem unchanged.
+        reread: with --name, read all files, including those that seem unchanged.
         context: the run.
     """
     if len(sources) > 1 and (ref is not None or expected is not None):
@@ -89,7 +89,7 @@ async def put(
         for source, reason in zip(sources, reasons, strict=True):  # without making a store
             context.fail(reason, about=path_shown(source))
         return
-    # The protocol of a server has no such check.
+    # The protocol of a server has no check of resumed bytes.
     opened = context.open_local(create=True) if verify else context.open_store(create=True)
     async with opened as store:
         command = PutCommand(context, await kept_for_a_day(context, store, "stored"), request)
@@ -98,7 +98,7 @@ async def put(
 
 
 def _reasons(sources: Sequence[str], *, recursive: bool, program: str) -> list[Exception]:
-    """Return for each source that cannot be stored the reason."""
+    """Return the reason for each source that cannot be stored."""
     found = [given(source, recursive=recursive, program=program) for source in sources if source != "-"]
     return [one.error for one in found if one.error is not None]
 

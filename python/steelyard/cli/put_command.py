@@ -28,7 +28,7 @@ from steelyard.model import PutResult
 __all__ = ("PutCommand", "Request")
 
 _PARTS_AT_ONCE = 2
-"""Parts of the walk in work: while the last batches of one are stored, those of the next begin."""
+"""The parts of the walk that are stored at a time: while the last batches of one part are stored, the next part starts."""
 
 _LARGE_AT_ONCE = 2
 _LARGE_AHEAD = 4
@@ -50,7 +50,7 @@ class PutCommand:
     """One `put`.
 
     Attributes:
-        request: what was asked for.
+        request: the options.
         skipped: the number of skipped files, by the reason.
     """
 
@@ -147,7 +147,7 @@ class PutCommand:
         ref = self._ref_of(found)
         if ref is None:
             return await self._read_and_put(found, None)
-        async with self._ref_locks[ref]:  # the same file twice on one command line
+        async with self._ref_locks[ref]:  # the command line may name a file twice
             offset = await self._offset(ref)
             if offset:
                 self._announce_resume(found, ref, offset)
@@ -191,7 +191,7 @@ class PutCommand:
         except UnexpectedDigest as error:
             if ref is not None:
                 raise
-            # The store used a ref of its own, which is gone; the caller cannot use it.
+            # The store used a ref of its own. Its ingest is gone, so the user has nothing to resume.
             raise UnexpectedDigest(expected=error.expected, actual=error.actual) from error
 
     def _ref_of(self, found: Found) -> str | None:

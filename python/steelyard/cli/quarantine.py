@@ -26,8 +26,8 @@ class QuarantinedRecord(Record, frozen=True, tag="quarantined"):
 async def quarantine(*, empty: bool = False, context: Annotated[Context, Parameter(parse=False)]) -> None:
     """List damaged copies of blobs that were moved aside, or remove them.
 
-    One line each: bytes, time, file, or key in a bucket. `verify` moves a damaged blob aside, and so does a `put` of the right bytes. No read and no
-    collection counts them.
+    One line each: bytes, time, file, or key in a bucket. `verify` moves a damaged blob aside, and so does a `put` of the right bytes. Reads and
+    collections ignore them.
 
     Args:
         empty: remove the copies, and print what was removed.

@@ -1,7 +1,7 @@
 """The documented records of ``--format json`` and ``jsonl``.
 
-Every record has a ``type``. Sizes and offsets are integers in bytes, times are RFC 3339 in UTC and end in ``Z``, what is
-not known is null. Fields may be added in later releases; none is renamed or removed. `docs/cli.md` lists them.
+Every record has a ``type``. Sizes and offsets are integers in bytes, times are RFC 3339 in UTC and end in ``Z``, and unknown
+values are null. Fields may be added in later releases; none is renamed or removed. `docs/cli.md` lists them.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class FetchedRecord(Record, frozen=True, tag="fetched"):
 
 
 class CopiedRecord(Record, frozen=True, tag="copied"):
-    """A blob that the target has now."""
+    """A blob that was copied, or that the target already had."""
 
     digest: str
     size: int
@@ -113,7 +113,7 @@ class RemovedRecord(Record, frozen=True, tag="removed"):
 
 
 class GarbageRecord(Record, frozen=True, tag="garbage"):
-    """A blob that nothing keeps: whether it was removed or would be, or stays for now."""
+    """A blob that nothing keeps, and whether it was removed, would be removed, or stays for now."""
 
     digest: str
     size: int
@@ -375,7 +375,7 @@ class ErrorRecord(Record, frozen=True, tag="error"):
 def summary(command: str, *, failed: int, counts: dict[str, int]) -> dict[str, Any]:
     """Return the summary of a command: its last line in JSON Lines.
 
-    The counts differ from command to command; `failed` is in each, and is the number of error records.
+    Each command has its own counts. Every summary has `failed`, the number of error records.
     """
     return {"type": "summary", "command": command, **counts, "failed": failed}
 

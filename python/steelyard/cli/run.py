@@ -1,6 +1,6 @@
 """Runs a command to its end: in place, or in the event loop of `loop`.
 
-A command that only looks at a store on this machine's disk runs in place, without an event loop. It is a coroutine like
+A command that only reads a store on this machine's disk runs in place, without an event loop. It is a coroutine like
 the others, but it never suspends: `Context.open_listing` and `Output` do not.
 """
 
@@ -35,7 +35,7 @@ def run(command: Command, context: Context, name: str) -> int:
 
 
 class _Interrupted(BaseException):
-    """A signal came; raised in the current step of the command."""
+    """A signal was received. Raised in the current step of the command."""
 
 
 def _run_here(run: Run) -> Exit:

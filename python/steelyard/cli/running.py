@@ -17,14 +17,14 @@ Command = Callable[[Context], Awaitable[None]]
 
 SIGNALS = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
 LAST_SECONDS = 2.0
-"""How long an interrupted command waits for the reader of its results."""
+"""The seconds for which an interrupted command waits for the reader of its results."""
 
 
 class Run:
     """One run of one command.
 
     Attributes:
-        context: what the command is given.
+        context: the command's context.
         received: the first signal, if there was one.
     """
 

@@ -19,7 +19,7 @@ from steelyard.errors import InvalidArgument
 _HELP = "steelyard serve containerd --help"
 
 WRITE_BUFFER = 32 << 20
-"""The most bytes of memory that all Write calls leave before they are written: a quarter of what a program's own writers may."""
+"""The most bytes that all Write calls together hold in memory before they are written: a quarter of `LocalStore`'s default."""
 
 
 async def containerd(
@@ -40,25 +40,25 @@ async def containerd(
 ) -> None:
     """Serve the store to containerd, as its content store, on a Unix socket.
 
-    From then on containerd collects the garbage of the store, and `steelyard gc` refuses to; with --own-collector it is the other
-    way round. A missing store is created. Only its owner and root can use the socket. Ctrl-C or SIGTERM ends the service: it accepts no
+    From then on containerd collects the garbage of the store, and `steelyard gc` refuses to do so. With --own-collector, `steelyard gc`
+    collects it. A missing store is created. Only its owner and root can use the socket. Ctrl-C or SIGTERM ends the service: it accepts no
     new call, gives running calls --grace seconds, keeps ingests, and exits with code 0. A second signal ends it at once.
     --print-config prints the block for containerd's configuration, and serves nothing.
 
     Args:
-        address: path of the socket, or unix:///PATH. A missing directory is created.
+        address: the path of the socket, or unix:///PATH. A missing directory is created.
         metrics_address: HOST:PORT of the metrics for Prometheus; without a host, 127.0.0.1.
         calls: the most concurrent Write calls, and the most other concurrent calls.
-        message_size: most bytes of a message.
-        read_size: most bytes of data in one message of a Read.
-        idle: seconds for which a client may keep a call waiting.
-        grace: seconds that running calls may take at the end.
+        message_size: the most bytes of a message.
+        read_size: the most bytes of data in one message of a Read.
+        idle: the seconds for which a client may keep a call waiting.
+        grace: the seconds that running calls may take at the end.
         own_collector: serve programs other than a containerd: `steelyard gc` collects the garbage, and the service offers leases,
             which keep blobs.
         log_format: the log on standard error: readable lines, or one JSON object per line.
         log_level: the lowest level to log; debug has a line for each call.
         print_config: print the block for containerd's config.toml.
-        plugin: name of the plugin in that block.
+        plugin: the name of the plugin in that block.
         context: the run.
     """
     if print_config:
@@ -124,10 +124,10 @@ def _absolute(address: str) -> Path:
 
 
 def _require_metrics() -> None:
-    """Refuse a page of metrics without the package that makes it.
+    """Refuse a page of metrics if its package is missing.
 
     Raises:
-        UsageError: it is not installed.
+        UsageError: the package is not installed.
     """
     try:
         import_module("prometheus_client")

@@ -29,7 +29,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "backend": ("asyncio", "trio"),
     "durability": ("power-loss", "process-crash"),
 }
-"""The options with a choice of words; the first is the default."""
+"""The options with a fixed set of values; the first is the default."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,5 +81,5 @@ def load(flags: Mapping[str, str | None]) -> Settings:
 
 
 def cache_path() -> Path:
-    """Return the folder for what is only kept to save time."""
+    """Return the directory for caches."""
     return base_directory("XDG_CACHE_HOME", ".cache") / "steelyard"

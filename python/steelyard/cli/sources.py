@@ -26,11 +26,11 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     """An entry of a walk through a tree.
 
     Attributes:
-        path: where, as the caller named it.
-        kind: a regular file, a stream such as a named pipe, a directory to go into, a skipped entry, or an error.
+        path: its path, below the path that the caller gave.
+        kind: a regular file, a stream such as a named pipe, a directory to walk, a skipped entry, or an error.
         identity: the identity of a file.
         reason: the reason for skipping it.
-        error: why it can't be stored.
+        error: the reason why it cannot be stored.
     """
 
     path: str
@@ -55,10 +55,10 @@ class Part(NamedTuple):
 
 
 def automatic_ref(path: str, identity: Identity) -> str:
-    """Return a ref for the present content of a file, by its path and its identity.
+    """Return a ref for the current content of a file, made of its path and its identity.
 
-    The same command finds the same ref again; a file that was changed or replaced gets another one, and so does not
-    go on from bytes that it does not have any more. The path is in it for people who look at `ingests`.
+    The same command finds the same ref again. A file that was changed or replaced gets another ref, so its put does not
+    resume after bytes that the file no longer has. The ref contains the path, so that it can be recognised in `ingests`.
     """
     absolute = Path(path).absolute()
     key = hashlib.sha256(os.fsencode(absolute) + b"\0" + repr(identity).encode()).hexdigest()
@@ -70,8 +70,8 @@ class Walk:
 
     Args:
         paths: files, directories and streams; ``-`` is standard input.
-        recursive: go into directories.
-        root: the store's root, which would otherwise swallow itself.
+        recursive: whether directories are walked.
+        root: the store's root, which is left out: the store would otherwise store its own files.
         most_small: files of fewer bytes are small.
         program: how a command line begins that reaches the same store, for hints.
     """
@@ -117,13 +117,13 @@ def _find(
 ) -> Iterator[Found]:
     """Yield the file at `path`, or the files below it, in the order of their names.
 
-    A given path that is a symbolic link is followed, as by `find -H`; links inside a tree are skipped, so
-    nothing is stored twice and no loop is entered. Memory: the names of the directories on the way down.
+    If `path` itself is a symbolic link, it is followed, as by `find -H`. Links inside a tree are skipped, so
+    nothing is stored twice and there are no loops. Memory holds the names in each directory from `path` down to the current one.
 
     Args:
         path: a file, a directory or a stream.
-        recursive: go into directories.
-        leave_out: device and inode of the store's root, which would otherwise swallow itself.
+        recursive: whether directories are walked.
+        leave_out: device and inode of the store's root: the store would otherwise store its own files.
         program: how a command line begins that reaches the same store, for hints.
     """
     found = given(path, recursive=recursive, program=program)
@@ -134,7 +134,7 @@ def _find(
 
 
 def given(path: str, *, recursive: bool, program: str) -> Found:
-    """Look at a path of the command line: it is a file, a stream, a directory for `recursive`, or an error."""
+    """Classify a path of the command line: it is a file, a stream, a directory (with `recursive`), or an error."""
     try:
         status = Path(path).stat()
     except OSError as error:

@@ -1,7 +1,7 @@
 """Standard input and output that Ctrl-C can interrupt, even if a pipe is blocked.
 
-A thread that reads an idle pipe, or writes to a reader that has stopped, may never come back. Pipes and terminals are
-therefore waited for in the event loop; files, which always answer, go through threads like all other files.
+A thread that reads an idle pipe, or writes to a pipe whose reader has stopped, may block for ever. So the event loop waits
+for pipes and terminals. Threads read and write regular files, which never block for long.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class OutputClosed(Exception):
 
 async def chunks(descriptor: int = STDIN) -> AsyncGenerator[bytes, None]:
     """Yield the bytes of a descriptor until its end, in chunks of at most 1 MiB."""
-    with contextlib.suppress(OSError):  # not a pipe, or over the user's limit: a larger pipe is only faster
+    with contextlib.suppress(OSError):  # not a pipe, or over the user's limit; a larger pipe would only be faster
         fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, CHUNK_BYTES)
     waits = _may_wait(descriptor)
     while True:
@@ -74,7 +74,7 @@ async def chunks(descriptor: int = STDIN) -> AsyncGenerator[bytes, None]:
 
 async def open_special(path: Path) -> calls.OpenFile:
     """Open a device or a named pipe to write into it. The wait for the reader of a pipe can be cancelled."""
-    while (opened := await calls.run(_open_special, path)) is None:  # noqa: ASYNC110  # nothing tells when a reader comes
+    while (opened := await calls.run(_open_special, path)) is None:  # noqa: ASYNC110  # the kernel does not notify when a reader opens it
         await anyio.sleep(_NO_READER_SECONDS)
     return opened
 
@@ -93,7 +93,7 @@ async def write(data: bytes, descriptor: int = STDOUT) -> None:
 
     Raises:
         OutputClosed: the reader has closed it.
-        OSError: as the operating system says, a full device for one.
+        OSError: the error of the operating system, such as a full device.
     """
     try:
         private = _reopened(descriptor)
@@ -112,8 +112,8 @@ def write_here(data: bytes, *, seconds: float | None = None) -> None:
     """Write all of `data` to standard output in this thread, for a command without an event loop. A signal interrupts it.
 
     Args:
-        data: what to write.
-        seconds: how long to wait for a reader that has stopped; the rest is then lost. By default until it goes on.
+        data: the bytes to write.
+        seconds: how long to wait for a reader that has stopped; the remaining bytes are then lost. By default there is no limit.
 
     Raises:
         OutputClosed, OSError: as for `write`.
@@ -149,7 +149,7 @@ async def _write_waiting(descriptor: int, rest: memoryview) -> None:
 def _reopened(descriptor: int) -> int | None:
     """Open a pipe or terminal again in non-blocking mode; return None for other files, or if it is not possible.
 
-    The descriptor itself is shared with the process that started us, whose reads and writes must go on blocking.
+    The descriptor itself is shared with the process that started this one, whose reads and writes must stay blocking.
     """
     if not stat.S_ISFIFO(os.fstat(descriptor).st_mode) and not is_terminal(descriptor):
         return None

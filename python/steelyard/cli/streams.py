@@ -1,8 +1,8 @@
 """Standard streams that are safe to use, even if they were closed when the process started.
 
-A stream that was closed is a trap: the next file to be opened, the store's metadata perhaps, gets its number, and what is
-written to "standard output" goes into that file. And Python sets `sys.stderr` to None then, for which `print` takes
-standard output. So `prepare` fills the numbers, and the rest of the command line need not know.
+A closed stream is dangerous: the next file that is opened, perhaps the store's metadata, gets its descriptor number, and text for
+"standard output" would be written into that file. Moreover, Python sets a closed `sys.stderr` to None, and then `print`
+writes to standard output. So `prepare` opens the closed descriptors, and the other modules need no special case.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ __all__ = ("OUTPUT", "finish", "prepare", "tell")
 STDIN, STDOUT, STDERR = range(3)
 
 OUTPUT = "standard output"
-"""Its name in messages, where an error of the system has the name of a file."""
+"""The name of standard output in messages, used in place of a file name."""
 
 
 _kept: list[object] = []
-"""Python's own standard error. Keep a reference: its destructor would close the buffer that we use."""
+"""Python's own standard error. Keep a reference: its destructor would close the buffer that is in use."""
 
 
 class _Messages(io.TextIOWrapper):
@@ -44,8 +44,8 @@ class _Messages(io.TextIOWrapper):
 def prepare() -> None:
     """Prepare the standard streams for the rest of the program.
 
-    A closed standard input or output is opened so that each use of it gives EBADF, as it would have without us; a closed
-    standard error so that messages go nowhere.
+    A closed standard input or output is opened in such a way that each use still fails with EBADF. A closed standard error is
+    opened so that messages are dropped.
     """
     for descriptor, flags in ((STDIN, os.O_WRONLY), (STDOUT, os.O_RDONLY), (STDERR, os.O_WRONLY)):
         try:
@@ -75,7 +75,7 @@ def tell(*lines: str) -> None:
 def finish() -> OSError | None:
     """Flush standard output, and return the error if that fails.
 
-    Without this the interpreter meets the error after the program's end, and the exit code is 120.
+    Without this call the interpreter gets the error after the end of the program, and the exit code is 120.
     """
     try:
         sys.stdout.flush()
@@ -92,7 +92,7 @@ def _text(descriptor: int) -> io.TextIOWrapper:
 
 
 def _discard(descriptor: int) -> None:
-    """Discard everything that is written there from now on."""
+    """Discard everything that is written to the descriptor from now on."""
     with suppress(OSError):
         _open_null(descriptor, os.O_WRONLY)
 

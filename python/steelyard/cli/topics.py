@@ -18,7 +18,7 @@ A filter is one text of selectors joined by commas; all of them must hold. Sever
   labels.kind                        the label `kind` exists
   labels.kind==layer                 its value is `layer`
   labels.kind!=layer                 it is absent or has another value
-  labels."io.example/from"=="a b"    quote other characters than letters, digits and _
+  labels."io.example/from"=="a b"    quote characters other than letters, digits and _
   digest~=^sha256:ab                 a regular expression matches a part of the field
   size>=1MiB                         also < <= > == !=, and bytes without a unit
   created_at<2026-01-01T00:00:00Z    RFC 3339

@@ -36,7 +36,7 @@ _SIGNS = {"added": "A", "removed": "D", "changed": "M"}
 
 
 class _Meter(Meter):
-    """Counts files and their bytes, each reported once when it is done."""
+    """Counts files and their bytes. Each file is reported once, when it is done."""
 
     def observe(self, report: Progress) -> None:
         """Take in a report."""
@@ -56,15 +56,15 @@ async def checkout(
 ) -> None:
     """Write the files of a tree into a directory.
 
-    Each file is verified, and gets its name when it is complete. Files that are there already stay, so after an interruption
+    Each file is verified, and gets its name when it is complete. Files that already exist stay, so after an interruption
     the same command writes the rest. Nothing is written outside of DIR.
 
     Args:
         name: the name of a tree: of put -r --name, or of another program that makes OCI artifacts, such as oras.
-        path: the directory; it is made if it is missing.
-        delete: remove what the tree lacks.
+        path: the directory; it is created if it is missing.
+        delete: remove everything that the tree lacks.
         hard_links: link files that are not executable to the store's own files instead of copying them; never change such a file.
-        owners: set the owners that put --owners has kept.
+        owners: set the owners that put --owners has stored.
         context: the run.
     """
     meter = _Meter(items="file", activity="writing")
@@ -105,7 +105,7 @@ async def ls_tree(
 
     Args:
         name: the name of a tree.
-        path: list only this entry, or what is below this directory.
+        path: list only this entry, or the entries below this directory.
         context: the run.
     """
     context.begin("entries", "entries", "bytes")
@@ -171,7 +171,7 @@ async def _sides(context: Context, words: tuple[str, str]) -> AsyncIterator[list
 
 
 async def _tree(store: Store, word: str) -> Tree | Path:
-    """Return the tree of that name, or else the directory."""
+    """Return the tree of that name, or the directory if there is none."""
     try:
         image = await find_image(store, word)
     except NotFound:
@@ -207,7 +207,7 @@ async def put_named(
     meter = _Meter(items="file", activity="storing")
     context.begin("trees", "files", "links", "bytes", "read", "new", meter=meter)
     context.on_interrupt(f"no name was set; files that were stored are kept; go on with: {context.same_command}")
-    await run(os.listdir, source)  # no store is made if there is no directory
+    await run(os.listdir, source)  # raises if there is no directory, before a store is made
     async with context.open_store(create=True) as store:
         found = await put_tree(
             store,
