@@ -1,7 +1,7 @@
 """A durable, resumable, verified content store for async Python.
 
-Start with `LocalStore`. This package exports what most programs name: the stores, the values that they take and return, the
-functions that work on every store, and the errors that a program handles in a way of its own. The rest is in the modules below:
+Start with `LocalStore`. This package exports the names that most programs use: the stores, the values that they take and return, the
+functions that work on every store, and the errors that programs handle individually. Other names are in these modules:
 
 | Module | Has |
 | --- | --- |
@@ -12,7 +12,7 @@ functions that work on every store, and the errors that a program handles in a w
 | `steelyard.events` | the events of a store |
 | `steelyard.hashing` | `Hasher`, a hash of bytes that arrive in pieces |
 | `steelyard.model`, `steelyard.local` | values that few programs name, such as `Verified` and `StoreStats` |
-| `steelyard.images`, `steelyard.containerd` | OCI images; a containerd as a store, and a store as a service of containerd |
+| `steelyard.images`, `steelyard.containerd` | OCI images; a containerd as a store, and a store as a service for containerd |
 | `steelyard.base`, `steelyard.testing` | for a store of your own: the base classes and the contract suite |
 """
 

@@ -1,4 +1,4 @@
-"""The errors that a `Digest` raises, and their bases. `steelyard.errors` exports them; they are apart because its other errors carry digests."""
+"""The errors that a `Digest` raises, and their bases. `steelyard.errors` exports them. They have a module of their own because other errors contain digests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class SteelyardError(Exception):
         super().__init__(message)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exceptions pickle by their `args`, which hold the message; these are made from keyword fields.
+        # Exceptions are pickled by their `args`, which hold the message, but these are made from keyword fields.
         return _restore, (type(self), self.args, self.__dict__)
 
 
@@ -54,8 +54,8 @@ class InvalidDigestLength(InvalidDigest):
     """The encoded part has the wrong length for its algorithm.
 
     Attributes:
-        expected: hex digits of that algorithm.
-        actual: hex digits found.
+        expected: the number of hex digits of that algorithm.
+        actual: the number of hex digits found.
     """
 
     code = "invalid_digest_length"

@@ -1,4 +1,4 @@
-"""Fields of HTTP that downloads read and responses write.
+"""HTTP fields that downloads read and responses write.
 
 Spec: RFC 9110 (5.2 and 5.3: lines of one field), RFC 9530 (Repr-Digest and Content-Digest).
 """
@@ -15,7 +15,7 @@ from steelyard.digest import Algorithm, Digest
 __all__ = ("combined", "digest_field", "digest_in_field")
 
 _NAMES = {Algorithm.SHA256: "sha-256", Algorithm.SHA512: "sha-512"}
-"""The algorithms of RFC 9530 section 5 that are meant for use among strangers."""
+"""The algorithms that RFC 9530 section 5 allows between parties that do not trust each other."""
 
 _DIGEST = re.compile(r"(?:^|,)[ \t]*(sha-256|sha-512)=:([A-Za-z0-9+/=]+):")
 
@@ -36,7 +36,7 @@ def digest_field(digest: Digest) -> bytes | None:
 
 
 def digest_in_field(value: str | None, algorithm: Algorithm) -> Digest | None:
-    """Return the digest of that algorithm in a Repr-Digest or Content-Digest, or None. A malformed one is ignored."""
+    """Return the digest of that algorithm in a Repr-Digest or Content-Digest, or None. A malformed digest is ignored."""
     for name, encoded in _DIGEST.findall(value or ""):
         if name == _NAMES.get(algorithm):
             try:

@@ -11,23 +11,23 @@ from typing import Any
 __all__ = ("Module", "exports", "on_load")
 
 on_load: list[Callable[[], object]] = []
-"""Called after a module was loaded late."""
+"""Called after the late load of a module."""
 
 
 class Module:
     """A module that is loaded at the first use of one of its names.
 
-    Type checkers do not see through it: the importing module has a plain import under ``TYPE_CHECKING``.
+    Type checkers do not understand it, so the importing module has a plain import under ``TYPE_CHECKING``.
 
     Args:
-        name: the whole name of the module.
+        name: the full name of the module.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def __getattr__(self, name: str) -> Any:
-        """Load the module, and keep its names: the next use is that of an attribute."""
+        """Load the module, and copy its names, so that the next use is a plain attribute access."""
         loaded = _load(self._name)
         vars(self).update(vars(loaded))
         return getattr(loaded, name)
@@ -66,7 +66,7 @@ def exports(
             value = _load(f"{package}.{name}")
         else:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        namespace[name] = value  # the next access does not come here
+        namespace[name] = value  # the next access does not call this function
         return value
 
     def names() -> list[str]:

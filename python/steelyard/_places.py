@@ -1,4 +1,4 @@
-"""Where a store is: the root of one on this machine's disk, or an address, as the command line and the file system of fsspec are given it.
+"""The place of a store: a root on this machine's disk or an address, as given to the command line and the file system of fsspec.
 
 ``containerd:///PATH/OF/SOCKET?namespace=NAME&lease=ID`` and ``s3://BUCKET/PREFIX?endpoint=URL&region=NAME`` are addresses.
 """
@@ -80,7 +80,7 @@ def find_store(flag: str | None, entries: Mapping[str, str]) -> Setting:
     """Return the address or the absolute root of the store. A root in the config file is below the directory of that file.
 
     Raises:
-        InvalidArgument: the value is empty, or an address of something else.
+        InvalidArgument: the value is empty, or an address with an unknown scheme.
     """
     default = base_directory("XDG_DATA_HOME", ".local/share") / "steelyard" / "store"
     found = find_setting("store", flag, entries, str(default))
@@ -109,7 +109,7 @@ def read_config() -> dict[str, str]:
     """Return the entries of the user's config file; none if there is no file.
 
     Raises:
-        InvalidArgument: it is not valid TOML, or has another key, or a value that is no text.
+        InvalidArgument: it is not valid TOML, has an unknown key, or has a value that is not text.
     """
     path = config_path()
     try:
@@ -136,7 +136,7 @@ def is_address(text: str) -> bool:
     """Return whether the text is the address of a server, not the root of a store.
 
     Raises:
-        InvalidArgument: it is neither: empty, which would be the current directory, or the address of something else.
+        InvalidArgument: it is empty, which would mean the current directory, or an address with an unknown scheme.
     """
     if not text:
         raise InvalidArgument("expected a path or an address, found ''")
@@ -155,24 +155,24 @@ def is_object_storage(text: str) -> bool:
 
 
 def written_out(address: str) -> str:
-    """Return the address with all its slashes; a conversion to a path leaves only one."""
+    """Return the address with both slashes after the scheme; a conversion to a path leaves only one."""
     if address.startswith(_OBJECTS):
         return f"{_OBJECTS}//{address.removeprefix(_OBJECTS).lstrip('/')}"
     return f"{_SCHEME}///{address.removeprefix(_SCHEME).lstrip('/')}"
 
 
 def is_store(text: str) -> bool:
-    """Return whether the path is a store; it reads the disk."""
+    """Return whether the path is a store. This reads the disk."""
     return is_address(text) or (Path(text) / "steelyard.json").is_file()
 
 
 def has_blobs(text: str) -> bool:
-    """Return whether the path has readable blobs: a store, or the content root of a containerd; it reads the disk."""
+    """Return whether the path has readable blobs: a store, or the content root of a containerd. This reads the disk."""
     return is_store(text) or (Path(text) / "blobs").is_dir()
 
 
 def others_in(root: str) -> list[str]:
-    """Return the names in a directory that is not the place of a new store, because none of them is a store's; it reads the disk.
+    """Return the names in a directory that cannot become a new store, because it has only other files. This reads the disk.
 
     `LocalStore` adopts any directory. A directory with `blobs/` is adopted here too: an image layout, or a store whose
     first opening was interrupted, which may also have left only the other names of a store.
@@ -186,7 +186,7 @@ def store_at(place: str, *, read_only: bool = False, durable: bool = True) -> St
     """Return the store at a root or an address; it is not open yet.
 
     Raises:
-        InvalidArgument: the address is not understood.
+        InvalidArgument: the address is invalid.
     """
     if is_object_storage(place):
         return objects_at(place, read_only=read_only)
@@ -201,7 +201,7 @@ def store_at(place: str, *, read_only: bool = False, durable: bool = True) -> St
 
 
 def objects_at(address: str, *, read_only: bool = False) -> ObjectStore:
-    """Return the store in a bucket; it is not open yet. It has the cache that the environment asks for."""
+    """Return the store in a bucket; it is not open yet. It has the cache that the environment variables specify."""
     from steelyard._units import Size  # noqa: PLC0415 - needed here only
     from steelyard.objects import ObjectStore  # noqa: PLC0415 - other commands do not need it
 

@@ -24,7 +24,7 @@ class Size(int):
         """Return the size.
 
         Raises:
-            ValueError: the text is no size.
+            ValueError: the text is not a size.
         """
         match = _NUMBER.fullmatch(text)
         if match is None or match[2] not in _BYTES or ("." in match[1] and _BYTES[match[2]] == 1):
@@ -41,7 +41,7 @@ class Duration(timedelta):
         """Return the time.
 
         Raises:
-            ValueError: the text is no time, or is too long.
+            ValueError: the text is not a time, or the time is too long.
         """
         match = _NUMBER.fullmatch(text)
         if match is None or match[2] not in _SECONDS:

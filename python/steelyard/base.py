@@ -1,6 +1,6 @@
-"""For a store of your own: base classes that implement the convenience methods with the interfaces alone, and checks.
+"""Tools for a store of your own: checks, and base classes that implement the convenience methods with only the interfaces.
 
-`docs/guide.md` goes through the steps. Use these in place of checks of your own:
+`docs/guide.md` describes the steps. Use these instead of checks of your own:
 
 | Name | Does |
 | --- | --- |
@@ -93,10 +93,10 @@ class BaseStore(Store):
     It has no leases unless the subclass overrides `leases`, `with_lease`, `_begin_lease` and `_end_lease`.
 
     `open_writer` must know when a ref becomes free. Call `_ref_released` whenever a writer of your store releases its ref,
-    and raise `Unavailable` with ``local=True`` exactly if such a call will follow.
+    and raise `Unavailable` with ``local=True`` if, and only if, such a call will follow.
 
     Override `_put` or `_put_many` if your store has a faster way than an ingest for each source, and `_update_many` or `_delete_many` if it
-    has one than a call for each blob.
+    has a faster way than a call for each blob.
     """
 
     def _ref_released(self, ref: str) -> None:
@@ -172,7 +172,7 @@ class BaseStore(Store):
         raise _work.Unsupported(type(self).__name__, operation="collect")
 
     async def _collect_defaults(self, grace: timedelta | None, ingest_age: timedelta | None) -> CollectDefaults:
-        """Set times of collections, unless both are None, and return them; a store that keeps such settings overrides this hook."""
+        """Set the default times of collections that are not None, and return both; a store that keeps such settings overrides this hook."""
         await _work.checkpoint()
         if grace is ingest_age is None:
             return _work.CollectDefaults()
@@ -185,7 +185,7 @@ class BaseStore(Store):
         raise _work.Unsupported(type(self).__name__, operation="why")
 
     async def _serve(self, collector: str | None) -> None:
-        """Note who collects while a service runs: the program of that name, or with None the store; one that collects overrides this hook."""
+        """Record which program collects while a service runs; None means the store itself. A store that collects overrides this hook."""
         del collector
         await _work.checkpoint()
 
@@ -203,7 +203,7 @@ class BaseStore(Store):
         return bool(await self.sizes([digest]))
 
     async def infos(self, digests: Iterable[Digest | str]) -> dict[Digest, Info]:
-        """Return the `Info` of each stored digest, with one look-up after the other."""
+        """Return the `Info` of each stored digest, with one lookup after another."""
         await _work.checkpoint()
         found = {}
         for digest in [_work.Digest.parse(digest) for digest in digests]:

@@ -1,22 +1,22 @@
 """Garbage collection: its values, its settings, and its repetition in a service. `Store.collect` runs one collection.
 
-A **root** keeps a blob, and a kept blob keeps all that it names. What no root keeps is **garbage**. It goes when it has been garbage for the
-grace time.
+A **root** keeps a blob, and a kept blob keeps all blobs that it names. A blob that no root keeps is **garbage**. It is removed when it has
+been garbage for the grace time.
 
 | Root | Keeps |
 | --- | --- |
 | an image name | its target, unless the name has a label ``containerd.io/gc.expire`` whose time has passed |
 | a blob with a label ``containerd.io/gc.root`` that is not empty | that blob, unless its label ``containerd.io/gc.expire`` has a time that has passed |
-| a lease | its blobs and its ingests, until it ends. With a label ``containerd.io/gc.flat``, not what these blobs name |
+| a lease | its blobs and its ingests, until it ends. With a label ``containerd.io/gc.flat``, it does not keep the blobs that these blobs name |
 | an ingest | the blob that it `expected` |
 
 A blob names:
 
-* as an index or a manifest: the descriptors in ``manifests``, ``config``, ``layers`` and ``blobs``, and its ``subject``. The subject names
+* as an index or a manifest: the descriptors in ``manifests``, ``config``, ``layers`` and ``blobs``, and its ``subject``. The subject keeps
   the manifest in turn, so a signature stays as long as its image.
 * with a label ``containerd.io/gc.ref.content``, ``containerd.io/gc.ref.content.X`` or ``containerd.io/gc.ref.content/X``: the digest that is its value.
 
-A reference that is no digest is reported in `Collected.warnings` and keeps nothing.
+A reference that is not a digest is reported in `Collected.warnings` and keeps nothing.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ __all__ = (
 )
 
 DEFAULT_GRACE = timedelta(hours=24)
-"""How long garbage stays, unless the caller or a setting of the store says otherwise."""
+"""The default time for which garbage stays. The caller or a setting of the store can change it."""
 
 DEFAULT_INGEST_AGE = timedelta(days=7)
-"""How long an ingest without a writer stays, unless the caller or a setting of the store says otherwise."""
+"""The default time for which an ingest without a writer stays. The caller or a setting of the store can change it."""
 
 RootKind = Literal["image name", "label", "lease", "ingest"]
 """The kinds of roots, in the order in which a collection follows them. Leases with a label ``containerd.io/gc.flat`` come last."""
@@ -64,7 +64,7 @@ class Root(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         kind: an image name, a label ``containerd.io/gc.root``, a lease, or an ingest that `expected` the blob.
         name: the image name, the digest of the labelled blob, the ID of the lease, or the ref of the ingest.
-        until: when it ends by itself (UTC), or None if it does not.
+        until: the time at which the root ends by itself (UTC), or None if it does not.
     """
 
     kind: RootKind
@@ -78,9 +78,9 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         digest: the blob.
         root: the first root that keeps it, in the order of `RootKind`, or None for garbage. A root that keeps it only because a document
-            says something about a kept blob (its `subject`) comes after the others.
-        chain: the blobs from the one that the root names to this one, each named by the one before. Empty for garbage.
-        since: when a collection first found that no root keeps it (UTC). None: no collection has, or a root keeps it.
+            refers to a kept blob as its `subject` comes after the others.
+        chain: the blobs from the blob that the root names to this one; each names the next. Empty for garbage.
+        since: the time when a collection first found that no root keeps it (UTC). None: no collection has found this, or a root keeps it.
     """
 
     digest: Digest
@@ -95,7 +95,7 @@ class Garbage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     Attributes:
         digest: its name.
         size: its length in bytes.
-        since: when a collection first found that no root keeps it (UTC); None: this one did.
+        since: the time when a collection first found that no root keeps it (UTC). None: this collection was the first.
         goes: whether the collection removes it, or would in a dry run. False: the grace time has not passed, garbage that stays
             names it, a writer is about to publish it, or `max_bytes` does not need its space.
     """
@@ -111,7 +111,7 @@ OnGarbage = Callable[[Garbage], object]
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """How many stored blobs roots keep. A blob counts once: for the first kind of root that keeps it.
+    """The number of stored blobs that roots keep. A blob counts once: for the first kind of root that keeps it.
 
     Attributes:
         image_names: kept by image names.
@@ -141,8 +141,8 @@ class Collected(msgspec.Struct, frozen=True, kw_only=True):
         kept: the blobs that roots keep.
         spared: garbage that stays; see `Garbage.goes`.
         spared_bytes: its bytes.
-        missed_bytes: bytes that the store has more than `max_bytes` after the collection, or 0.
-        warnings: readable sentences about what was ignored, at most 100: malformed documents and references.
+        missed_bytes: the number of bytes above `max_bytes` after the collection, or 0.
+        warnings: at most 100 readable sentences about malformed documents and references that were ignored.
         dry_run: whether it was a dry run.
     """
 
@@ -158,7 +158,7 @@ class Collected(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CollectDefaults(msgspec.Struct, frozen=True, kw_only=True):
-    """The times that a store's collections use unless they get others.
+    """The default times of a store's collections.
 
     Attributes:
         grace: the age that garbage must have.
@@ -180,7 +180,7 @@ class CollectDefaults(msgspec.Struct, frozen=True, kw_only=True):
                 raise InvalidArgument(f"{name} {age}: expected 0 or more")
 
     def changed(self, grace: timedelta | None, ingest_age: timedelta | None) -> Self:
-        """Return these times with others in their place, except where None is given."""
+        """Return these times, with each replaced by the given time unless that is None."""
         return type(self)(
             grace=self.grace if grace is None else grace,
             ingest_age=self.ingest_age if ingest_age is None else ingest_age,
@@ -195,8 +195,8 @@ class CollectOptions(msgspec.Struct, frozen=True, kw_only=True):
         max_bytes: the most bytes that the store is to have, or None to remove all garbage.
         ingest_age: the age after which an ingest is abandoned, or None for the store's.
         dry_run: whether nothing is changed.
-        accept_roots: whether roots may be missing.
-        take_back: whether another program collected until now.
+        accept_roots: whether to collect although roots may be missing.
+        take_back: whether to collect although another program has collected until now.
         on_garbage: called with `Garbage`, or None.
         on_progress: called with `Progress`, or None.
     """
@@ -253,7 +253,7 @@ class CollectOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Collects(Protocol):
-    """The part that `collect_every` needs of a `steelyard.content.Collector`, which is above this module."""
+    """The method of `steelyard.content.Collector` that `collect_every` needs. This module must not import that class."""
 
     async def collect(
         self, *, grace: timedelta | None = None, max_bytes: int | None = None, ingest_age: timedelta | None = None
@@ -270,7 +270,7 @@ async def collect_every(
     on_collected: Callable[[Collected], object] | None = None,
     on_error: Callable[[Exception], object] | None = None,
 ) -> None:
-    """Collect again and again until it is cancelled: start it in a task group of a service.
+    """Collect garbage at intervals until it is cancelled. Start it in a task group of a service.
 
     ```python
     tasks.start_soon(collect_every, store, timedelta(hours=1))
@@ -284,7 +284,7 @@ async def collect_every(
         interval: the time between two collections.
         grace: see `Store.collect`; so are `max_bytes` and `ingest_age`.
         on_collected: called with each result.
-        on_error: called with each error of a collection, and the next one is tried. None: the error is raised.
+        on_error: called with each error of a collection; the next collection is still made. None: the error is raised.
 
     Raises:
         InvalidArgument: the interval is not positive, or a time or a size is negative; at once.

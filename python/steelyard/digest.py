@@ -48,7 +48,7 @@ class Algorithm(StrEnum):
         """Return the algorithm with that name.
 
         Raises:
-            UnsupportedAlgorithm: the name is well-formed, but no algorithm of the store.
+            UnsupportedAlgorithm: the name is well-formed, but not that of an algorithm of the store.
             InvalidDigest: the name is malformed.
         """
         try:
@@ -114,7 +114,7 @@ class Digest(msgspec.Struct, frozen=True, order=True, repr_omit_defaults=True, g
             raise InvalidDigest(repr(text), reason="expected a Digest or text")
         name, colon, encoded = text.partition(":")
         if cls is Digest and _LENGTHS.get(name) == len(encoded) and _ENCODED.fullmatch(encoded):
-            # The fast path: an image has thousands of digests, and the checks below take ten times as long.
+            # The fast path: an image may have thousands of digests, and the checks below take ten times as long.
             return cast("Self", _to_digest(name, encoded))
         if not colon or not _ALGORITHM.fullmatch(name):
             raise InvalidDigest(text)

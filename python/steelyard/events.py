@@ -4,7 +4,7 @@
 
 | Field | Holds |
 | --- | --- |
-| ``type`` | text: one of `EventType` but ``missed``, which no filter keeps away |
+| ``type`` | text: one of `EventType`; filters do not apply to ``missed`` |
 | ``digest``, ``size`` | the blob, or the target of the image name |
 | ``name``, ``previous`` | the image name, and the digest that it held before |
 | ``lease`` | the ID of the lease |
@@ -59,7 +59,7 @@ EventType = Literal[
 | ``name_set`` | an image name was created, or was changed and holds the same digest |
 | ``name_moved`` | an image name holds another digest |
 | ``name_removed`` | an image name was removed |
-| ``lease_begun``, ``lease_ended`` | a lease was created; it was ended by a call, or it had expired or lost its process and was removed |
+| ``lease_begun``, ``lease_ended`` | a lease was created; a lease was ended by a call, or was removed because it had expired or its process had ended |
 | ``missed`` | the subscriber was too slow: `Event.missed` events before the next one were dropped |
 """
 
@@ -73,7 +73,7 @@ _MOST = 2**32 - 1
 """The most events that can wait for a subscriber."""
 
 _INLINE_EVENTS = 32
-"""The most events that are returned without letting other tasks run."""
+"""The most events that are returned before other tasks run."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -83,15 +83,15 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         type: the kind of change; see `EventType`.
-        at: when it was made (UTC). An event of type ``missed`` has the time at which it is returned.
+        at: the time of the change (UTC). An event of type ``missed`` has the time at which it is returned.
         digest: the blob, or the target of the image name.
-        size: its length in bytes, if it is known; that of a deleted blob is not.
+        size: its length in bytes, or None if it is unknown, as for a deleted blob.
         name: the image name.
         previous: the digest that the image name held before; None if the name is new, or was removed.
         lease: the ID of the lease.
         reason: why a blob was deleted: by a call, as garbage, or because it was damaged.
         labels: the new labels of the blob, the image name or the lease; those of a removed image name are its last ones.
-        missed: how many events were dropped; not 0 only if `type` is ``missed``.
+        missed: the number of dropped events; 0 unless `type` is ``missed``.
     """
 
     type: EventType
@@ -173,7 +173,7 @@ class Events(ProcessBound, Iteration[Event]):
         """Wait for the next event.
 
         Cancellation:
-            Ends the subscription, but inside its ``async with``: there no event is lost, and the next call continues.
+            Ends the subscription, except inside its ``async with``: there, no event is lost and the next call continues.
         """
         del value
         with self._guard:
@@ -234,7 +234,7 @@ class Events(ProcessBound, Iteration[Event]):
 
 
 class BlockingEvents(ProcessBound):
-    """The events of a subscription, for a thread. It has begun.
+    """The events of a subscription that has begun, for a thread.
 
     Args:
         native: the native subscription.
@@ -244,7 +244,7 @@ class BlockingEvents(ProcessBound):
         self._native = native
 
     def wait(self, seconds: float) -> list[Event] | None:
-        """Wait for events for at most that time. Return those that are there, or None if there will be no more."""
+        """Wait for events for at most this time. Return the events that have arrived, or None if there will be no more."""
         self._native.wait(seconds)
         rows = self._native.take(_TAKEN)
         return None if rows is None else [_to_event(row) for row in rows]

@@ -56,7 +56,7 @@ class Hasher:
         algorithms: the algorithms, each at most once; SHA-256 by default.
 
     Raises:
-        UnsupportedAlgorithm, InvalidDigest: not the name of an algorithm.
+        UnsupportedAlgorithm, InvalidDigest: a name is not that of an algorithm.
         InvalidArgument: an algorithm is given twice.
     """
 
@@ -160,7 +160,7 @@ async def digest_of(
         on_progress: called with `Progress` of phase ``hash``, after each chunk and at the end.
 
     Raises:
-        UnsupportedAlgorithm, InvalidDigest: not the name of an algorithm.
+        UnsupportedAlgorithm, InvalidDigest: `algorithm` is not the name of an algorithm.
         TypeError: `source` is not a `Source`.
         BufferError: a buffer that is not one-dimensional and contiguous with one-byte items.
         Any error of the source.
@@ -209,7 +209,7 @@ class _Digesting:
         self.inline = 0
 
     async def buffer(self, data: Buffer) -> None:
-        """Hash one buffer: a small one here, a large one chunk by chunk on threads."""
+        """Hash one buffer: a small buffer in this thread, a large one chunk by chunk on other threads."""
         with memoryview(data) as view:
             plain = view.ndim == 1 and view.itemsize == 1
             if view.nbytes < _INLINE or not plain:  # `update` refuses other buffers
@@ -258,7 +258,7 @@ class _Digesting:
             raise OutOfRange("file range", offset=source.offset + source.size, size=source.offset + done)
 
     async def in_one_hop(self, call: Callable[[Job], int]) -> int:
-        """Return the bytes that a call has hashed, on a thread, while their number is reported."""
+        """Make a call on a thread and report its progress. Return the number of bytes that it has hashed."""
         job = Job()
         done = await watched(job, None if self.on_progress is None else partial(self.report, job), call, job)
         if job.cancelled:
@@ -277,8 +277,8 @@ class _Digesting:
     def read_piece(self, file: _Readable) -> bool:
         """Read and hash a chunk, on a thread; return whether there may be more.
 
-        A pipe, for example, can give few bytes and then none for long: its chunk ends with the first short read, so that a
-        cancelled caller does not wait for the rest.
+        A pipe, for example, may deliver few bytes and then none for a long time. Its chunk ends with the first short read, so that a
+        cancelled caller does not wait for more bytes.
         """
         readinto = getattr(file, "readinto", None)
         done = 0
@@ -323,6 +323,6 @@ def _remaining(file: _Readable) -> int | None:
 
 def _view(source: object) -> memoryview | None:
     try:
-        return memoryview(source)  # type: ignore[arg-type]  # asking is the only way to know
+        return memoryview(source)  # type: ignore[arg-type]  # only the call can find out
     except TypeError:
         return None

@@ -1,10 +1,10 @@
-"""The interface of leases: what a store must not collect as garbage, whether anything refers to it or not.
+"""The interface of leases, which protect blobs and ingests from garbage collection, even if nothing refers to them.
 
 A **lease** has an ID, labels, and resources: digests of blobs and refs of ingests. As long as it lasts, a garbage collection
-removes none of its resources and nothing that they refer to. `Store.lease` makes a lease for a part of a program, which ends
-with it or with the process. `Leases.create` makes a lease that outlives the process; it ends when it is deleted or expires.
+removes none of its resources and none of the blobs that they refer to. `Store.lease` makes a lease for a part of a program; it
+ends with that part or with the process. `Leases.create` makes a lease that outlives the process; it ends when it is deleted or expires.
 
-A resource need not be stored: a blob is protected from the moment that it is.
+A resource need not be stored: a blob is protected from the moment it is stored.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ class Leases(ABC):
 
     @abstractmethod
     async def add(self, lease: str, *, digests: Iterable[Digest | str] = (), refs: Iterable[str] = ()) -> None:
-        """Have a lease protect blobs and ingests, whether they are stored or not: all of them or, if it ends, none.
+        """Make a lease protect blobs and ingests, whether they are stored or not: all of them or, if the lease ends, none.
 
-        To protect what is stored, add it first and look for it afterwards.
+        To protect a stored blob, add it first and check afterwards that it is still stored.
 
         Raises:
             NotFound: there is no such lease.
@@ -80,7 +80,7 @@ class Leases(ABC):
 
     @abstractmethod
     async def remove(self, lease: str, *, digests: Iterable[Digest | str] = (), refs: Iterable[str] = ()) -> None:
-        """Have a lease no longer protect blobs and ingests; those that it does not protect are skipped.
+        """Remove blobs and ingests from the resources of a lease; those that it does not protect are skipped.
 
         Raises:
             NotFound: there is no such lease.
@@ -100,7 +100,7 @@ def check_lease(lease: str) -> str:
     """Return the ID of a lease if it is valid. IDs are shown to people, so they have no control characters.
 
     Raises:
-        InvalidArgument: it is empty, longer than `LEASE_LIMIT`, no Unicode text, or has control characters.
+        InvalidArgument: it is empty, longer than `LEASE_LIMIT`, not Unicode text, or has control characters.
     """
     try:
         size = len(lease.encode())

@@ -50,7 +50,7 @@ class Labels(Mapping[str, str]):
 
     Raises:
         InvalidLabel: a key is empty, or a key and its value are over `LABEL_LIMIT` bytes.
-        InvalidArgument: a lone surrogate, which is not Unicode text.
+        InvalidArgument: a key or value has a lone surrogate, so it is not Unicode text.
     """
 
     __slots__ = ("_items",)
@@ -165,8 +165,8 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         id: its ID: any text.
         created_at: when it was created (UTC).
-        expires_at: when it ends by itself (UTC), or None if it does not.
-        process: the number of the process that it ends with, or None if it outlives its process.
+        expires_at: the time at which it ends by itself (UTC), or None if it does not.
+        process: the ID of the process with which it ends, or None if it outlives its process.
         labels: its labels.
     """
 
@@ -274,8 +274,8 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         digest: the blob's name.
-        size: its length in bytes, as far as it is known.
-        error: the damage, or None for an undamaged blob.
+        size: its length in bytes.
+        error: the error of a damaged blob, or None for an undamaged blob.
     """
 
     digest: Digest

@@ -1,7 +1,7 @@
-"""The interface of image names: mutable names of descriptors, which a `Store` has beside its blobs.
+"""The interface of image names: mutable names of descriptors, which a `Store` keeps in addition to its blobs.
 
 A name such as ``docker.io/library/alpine:3.20`` holds a descriptor: the digest of an image's manifest or index, its size
-and its media type. The store does not check the target: a name may hold a digest that is not stored. To the store a name is
+and its media type. The store does not check the target: a name may hold a digest that is not stored. For the store, a name is
 any text; `steelyard.images` has the grammar of names and finds the blobs of an image.
 """
 
@@ -110,7 +110,7 @@ def check_name(name: str) -> str:
     """Return the name if it is valid. Names are shown to people, so they have no control characters.
 
     Raises:
-        InvalidArgument: it is empty, longer than `NAME_LIMIT`, no Unicode text, or has control characters.
+        InvalidArgument: it is empty, longer than `NAME_LIMIT`, not Unicode text, or has control characters.
     """
     try:
         size = len(name.encode())

@@ -1,6 +1,6 @@
 """The arguments of `Store.put`, `Store.put_many`, `Store.update_many`, `Ingester.writer` and `Writer.commit`, checked and converted once.
 
-A store is given them as one value, so that no module below the public method repeats the signature or its checks.
+A store gets them as one value, so that no module below the public method repeats the signature or its checks.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ReadRange(msgspec.Struct, frozen=True):
     Attributes:
         digest: the blob.
         begin: the offset of the first byte; a negative one counts from the end; None is the start.
-        end: the offset behind the last byte; a negative one counts from the end; None is the end.
+        end: the offset after the last byte; a negative one counts from the end; None is the end.
     """
 
     digest: Digest
@@ -109,7 +109,7 @@ class PutOptions(msgspec.Struct, frozen=True, kw_only=True):
         return cls(
             size=size,
             expected=digest,
-            # Not the algorithm of a resumed ingest: the name of a blob does not depend on who started the ingest.
+            # Not the algorithm of a resumed ingest: the name of a blob must not depend on the program that started the ingest.
             algorithm=DEFAULT_ALGORITHM if chosen is None else chosen,
             labels=Labels(labels),
             ref=ref,
@@ -132,7 +132,7 @@ class IngestOptions(msgspec.Struct, frozen=True, kw_only=True):
         ref: the name of the ingest.
         size: the announced size, or None.
         expected: the announced digest, or None.
-        algorithm: what `Writer.digest` computes; None for that of the ingest, or SHA-256.
+        algorithm: the algorithm of `Writer.digest`; None for that of the ingest, or SHA-256.
     """
 
     ref: str
@@ -210,7 +210,7 @@ class LabelChange(msgspec.Struct, frozen=True, kw_only=True):
         """Check and convert the labels of `Store.update_many`.
 
         Raises:
-            InvalidArgument: there is none.
+            InvalidArgument: there are no labels.
             InvalidLabel: a label is too long.
         """
         if not labels:
@@ -273,7 +273,7 @@ def check_size(size: int | None) -> int | None:
     """Return the size if it is None or a valid number of bytes.
 
     Raises:
-        InvalidArgument: it is negative, or does not fit into 63 bits.
+        InvalidArgument: the size is negative, or does not fit into 63 bits.
     """
     if size is not None and not 0 <= size < _SIZE_LIMIT:
         raise InvalidArgument(f"size {size}: expected a number of bytes from 0 to 2**63 - 1")

@@ -119,7 +119,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         images: the selected images, each with its names.
-        moves: whether the names are the caller's, so that they may replace others.
+        moves: whether the caller gave the names, so that they may replace existing names.
         index_name: the name of the index, or None.
     """
 
@@ -163,8 +163,8 @@ def plan(contents: Contents, name: str | None, naming: Naming) -> Plan:
 def _apart(roots: Sequence[Root]) -> tuple[Root, ...]:
     """Return the roots with distinct names.
 
-    Programs that build an image from another one copy its annotations, including its whole name, and give the new image its own
-    tag. So where several images have the same whole name, each is named by its own tag in that repository.
+    Programs that build an image from another one copy its annotations, including its full name, and give the new image its own
+    tag. So if several images have the same full name, each is named by its own tag in that repository.
     """
     holders: dict[str, set[str]] = {}
     for root in roots:
@@ -199,7 +199,7 @@ def _with_digest(descriptor: OCIDescriptor, names: Iterable[str], naming: Naming
 
 
 def _one(contents: Contents, wanted: ImageReference, naming: Naming, index_name: str | None) -> Plan:
-    """Give the caller's name to one image: by its digest, the only image, or by its name or tag."""
+    """Give the caller's name to one image, which is selected by its digest, name or tag, or is the only image."""
     full = str(wanted.complete())
     different = {root.descriptor.digest: root for root in contents.roots}
     if wanted.digest is not None:

@@ -36,7 +36,7 @@ async def needed(
             async for node in nodes:
                 if node.document is not None:
                     documents.append(node)
-                with suppress(InvalidDigest):  # of an algorithm that no store computes
+                with suppress(InvalidDigest):  # no store computes its algorithm
                     found.add(node.descriptor.blob)
         # All blobs below them are counted now, whether they are stored or not.
         visited.add(documents)

@@ -36,7 +36,7 @@ ImportSource = str | os.PathLike[str] | AsyncIterable[Buffer] | LayoutDriver | I
 
 
 class SourceOpener(msgspec.Struct, frozen=True, kw_only=True):
-    """How to open a source."""
+    """Opens a source."""
 
     writer: ImportBlobWriter
     parsed: ParsedDocuments
@@ -44,17 +44,17 @@ class SourceOpener(msgspec.Struct, frozen=True, kw_only=True):
 
     @managed
     async def open(self, source: ImportSource) -> AsyncIterator[ImageSource]:
-        """Open the source; objects of the caller stay open afterwards.
+        """Open the source. Objects that the caller opened stay open afterwards.
 
         Raises:
-            TypeError: it is not a source.
+            TypeError: `source` is not a source.
             OSError: the file cannot be opened, or (in the block) cannot be read; with its path.
         """
         async with AsyncExitStack() as stack:
             try:
                 yield await self._open(source, stack)
             except OSError as error:
-                # A failed read by a descriptor has no path. A refused thread (EAGAIN) is not about the file.
+                # The error of a read by descriptor has no path. The error of a refused thread (EAGAIN) does not concern the file.
                 if error.filename is None and error.errno != errno.EAGAIN and isinstance(source, str | os.PathLike):
                     error.filename = os.fspath(source)
                 raise

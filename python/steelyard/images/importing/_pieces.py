@@ -27,7 +27,7 @@ class Counted:
     async def __anext__(self) -> Buffer:
         piece = await next_item(self._source)
         self._ledger.advance(memoryview(piece).nbytes)
-        # The stream is read ahead, so a buffer that the source may reuse is copied.
+        # The stream is read ahead, so the buffer is copied: the source may reuse it.
         return piece if type(piece) is bytes else bytes(piece)
 
 

@@ -26,14 +26,14 @@ from steelyard.model import FileRange
 __all__ = ("ImagesOf", "LayoutSource", "StoreSource")
 
 _OPEN = 64
-"""Readers that are open at the same time."""
+"""The number of readers that are open at the same time."""
 
 
 class ImagesOf(msgspec.Struct, frozen=True):
     """Images of another store, as a source.
 
     Attributes:
-        store: the store, open.
+        store: the open store.
         names: the image names, as that store has them; at least one.
     """
 
@@ -72,7 +72,7 @@ class _Copies(ImageSource):
         async with AsyncExitStack() as stack:
             readers = {}
             for digest in digests:
-                # The check at the end finds missing blobs that matter.
+                # The check at the end finds the missing blobs that are needed.
                 with suppress(NotFound):
                     readers[digest] = await stack.enter_async_context(self._provider.reader_at(digest))
             items = [Item(str(digest), reader.size, digest) for digest, reader in readers.items()]
@@ -102,7 +102,7 @@ class LayoutSource(_Copies):
     """An image layout as a source.
 
     Args:
-        layout: the layout, open.
+        layout: the open layout.
         writer: stores the blobs.
         parsed: the documents that the import has parsed.
         concurrency: batches, or large blobs, that are copied at a time.

@@ -1,4 +1,4 @@
-"""Reading a stream ahead: the next pieces are received and decompressed while the last ones are stored."""
+"""Reading a stream ahead: the next pieces are received and decompressed while earlier pieces are stored."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from steelyard.model import Buffer
 __all__ = ("Ahead", "read_ahead")
 
 _BYTES = 4 << 20
-"""The source is read on while fewer bytes than this wait."""
+"""The source is read further while fewer bytes than this are waiting."""
 
 _OBJECT = 1 << 10
-"""Each piece counts so many bytes more than it has, so that memory is bounded for tiny pieces, too."""
+"""The number of bytes that is added to the size of each piece, so that memory is also bounded for tiny pieces."""
 
 
 @managed
 async def read_ahead(source: AsyncIterable[Buffer]) -> AsyncIterator[Ahead]:
-    """Give the source, which another task reads ahead. A piece remains valid when the next is requested.
+    """Yield the source, which another task reads ahead. A piece stays valid when the next one is requested.
 
     An error of the source is raised in place of its next piece.
     """
@@ -60,7 +60,7 @@ class Ahead:
         self._change.set()
 
     def ready(self) -> list[Buffer]:
-        """Take the pieces that are there, perhaps none."""
+        """Take the pieces that have been read, perhaps none."""
         taken = list(self._pieces)
         self._pieces.clear()
         self._bytes = 0
