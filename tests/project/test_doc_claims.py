@@ -259,7 +259,7 @@ def test_contributing_lists_the_steps_of_the_check() -> None:
 
 
 def test_contributing_names_checks_that_exist() -> None:
-    table = CONTRIBUTING.partition("## Rules that a check holds")[2].partition("\n## ")[0]
+    table = CONTRIBUTING.partition("## Rules that a check enforces")[2].partition("\n## ")[0]
     named = set(re.findall(r"`(test_\w+(?:\.py)?)`", table))
     files = list((ROOT / "tests").rglob("test_*.py"))
     known = {path.name for path in files}
