@@ -44,7 +44,7 @@ pub fn start_in<'scope, T: Send + 'scope>(
     Builder::new().name(name.to_owned()).spawn_scoped(scope, move || waiting::for_caller(caller, life))
 }
 
-/// Run `there` on a thread of its own beside `here`; after it, on the caller's thread, where the system refuses one.
+/// Run `there` on a thread of its own in parallel with `here`. If the system refuses a thread, run it after `here` on the caller's thread.
 pub(crate) fn both<A: Send, B>(name: &str, there: impl FnOnce() -> A + Send, here: impl FnOnce() -> B) -> (A, B) {
     let (mut work, mut done) = (Some(there), None);
     let beside = thread::scope(|scope| {
@@ -65,7 +65,7 @@ pub(crate) fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// Return an error unless the system now gives so many threads at once, for code of others that panics where it does not.
+/// Return an error unless the system can start this number of threads now: the library that needs them would panic.
 pub fn check_room(count: usize) -> io::Result<()> {
     let gate = Mutex::new(());
     thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Whether bytes from outside are JSON that every reader reads alike.
+//! Checks whether bytes from outside are JSON that every reader understands in the same way.
 //!
 //! Readers differ on keys that occur twice, on the spelling of fields, on texts that are no Unicode and on how deep they
 //! follow; an attacker that can choose the reader then chooses the meaning. So such documents are refused before another
@@ -23,10 +23,10 @@ pub use shape::Shape;
 /// The most values within values that [`check`] can be asked to follow; the parser itself ends at 128.
 pub const MOST_DEPTH: usize = 120;
 
-/// How a document is wrong.
+/// The kind of fault of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// It is no JSON.
+    /// It is not JSON.
     Syntax,
     /// An object has a key twice.
     Duplicate,

@@ -10,7 +10,7 @@ pub(crate) const PIECE: usize = 1 << 20;
 /// The most free buffers that are kept; the pool frees them when its last thread ends.
 const MOST: usize = 12;
 
-/// From so many buffers in use on, a pipeline takes fewer.
+/// When this number of buffers is in use, a pipeline takes fewer.
 const SCARCE: usize = 48;
 
 static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());

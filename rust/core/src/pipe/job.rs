@@ -1,8 +1,8 @@
-//! A long call, seen from outside.
+//! The progress and cancellation of a long call.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Watches and stops a long call from another thread: one hop carries a whole blob, and the waiting task only watches.
+/// Observes and stops a long call from another thread: one hop processes a whole blob, and the waiting task only observes it.
 #[derive(Debug, Default)]
 pub struct Job {
     cancelled: AtomicBool,
@@ -10,12 +10,12 @@ pub struct Job {
 }
 
 impl Job {
-    /// Have the call end soon, as if its input had ended there.
+    /// Make the call end soon, as if its input had ended at that point.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Release);
     }
 
-    /// Whether the call is to end.
+    /// Whether the call must end.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Acquire)
     }

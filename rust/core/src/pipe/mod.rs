@@ -1,4 +1,4 @@
-//! Hashing beside reading and writing: the pipeline through which large blobs go.
+//! Hashing in parallel with reading and writing: the pipeline for large blobs.
 //!
 //! The hash of one blob is a chain of steps, so one processor has to compute it, and it is slower than everything else
 //! that happens to the bytes. A hash worker therefore does nothing else, while the caller's thread reads and writes. The

@@ -14,7 +14,7 @@ use crate::threads::{join, start_in};
 /// From this size on, algorithms are shared among threads.
 const SHARED: usize = 256 << 10;
 
-/// Bytes given to one algorithm after the other: the second one finds them in the processor's cache.
+/// The number of bytes that each algorithm hashes in turn: the second algorithm finds them in the processor's cache.
 const CHUNK: usize = 64 << 10;
 
 /// Computes the digests of one sequence of bytes by several algorithms.
@@ -53,7 +53,7 @@ impl MultiHasher {
         self.hashers[0].offset()
     }
 
-    /// Go on with `data`: much of it, by several algorithms, on as many threads as processors are free.
+    /// Hash `data` further. Much data is hashed by several algorithms on as many threads as processors are free.
     pub fn update(&mut self, data: &[u8]) {
         if let [only] = self.hashers.as_mut_slice() {
             return only.update(data);
@@ -159,7 +159,7 @@ impl MultiHasher {
         })
     }
 
-    /// Go on with what `read` puts into buffers, until it does not fill one.
+    /// Hash the bytes that `read` puts into buffers, until it does not fill one.
     pub(crate) fn update_by(&mut self, most: u64, read: impl FnMut(&mut [u8], u64) -> Result<usize>) -> Result<u64> {
         let before = self.offset();
         let pipeline = Pipeline::many(self.hashers.clone());

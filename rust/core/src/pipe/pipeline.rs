@@ -22,7 +22,7 @@ const BUFFERS: usize = 6;
 /// The most buffers of one pipeline while buffers are scarce.
 const FEW_BUFFERS: usize = 2;
 
-/// Hashes that are computed beside their caller.
+/// Hashes that are computed on other threads than the caller's.
 ///
 /// One thread at a time may feed bytes; any thread may wait. A clone is the same pipeline.
 #[derive(Clone)]

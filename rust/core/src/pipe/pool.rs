@@ -27,7 +27,7 @@ pub(crate) static WAITING: Pool = Pool::new("steelyard-sync", || 4);
 /// Threads that write buffered data of ingests. The caller limits how many there are.
 pub(crate) static FLUSHING: Pool = Pool::new("steelyard-flush", processors);
 
-/// A thread ends after it has been idle for so long.
+/// A thread ends after it has been idle for this time.
 const IDLE: Duration = Duration::from_millis(400);
 
 /// A function to call, with the thread that was borrowed for it.

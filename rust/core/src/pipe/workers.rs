@@ -1,4 +1,4 @@
-//! The hash workers: threads that take tasks from one queue, each as many as it can hash side by side.
+//! The hash workers: threads that take tasks from one queue. Each takes as many as it can hash in parallel.
 //!
 //! One large blob keeps one worker busy. When there are many blobs, a worker takes the next bytes of several and hashes
 //! them in the lanes of one processor (`hash/lanes`), twice as fast as one after the other.

@@ -1,4 +1,4 @@
-//! Many small blobs in one call: hashed side by side, written, flushed together.
+//! Many small blobs in one call: hashed in parallel, written, and flushed together.
 
 mod load;
 mod share;
@@ -26,7 +26,7 @@ use load::Loaded;
 pub use load::Source;
 use share::Share;
 
-/// The fewest items for which another thread is worth while.
+/// The fewest items that are worth another thread.
 const FEWEST: usize = 64;
 
 /// The most bytes of files that are in memory at a time for one part of a batch, but for its last item.
@@ -60,7 +60,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Correct the result of an item that was done again: it stays an error, or new, if it was.
+    /// Correct the result of a repeated item: if it was an error, or new, it stays so.
     fn repeat(first: &Result<Self>, result: &mut Result<Self>) {
         match (first, &mut *result) {
             (Err(error), _) => *result = Err(error.clone()),
@@ -70,7 +70,7 @@ impl Outcome {
     }
 }
 
-/// A batch under way.
+/// A batch in progress.
 struct Batch<'a> {
     store: &'a Store,
     /// The lease under which the blobs are stored.
@@ -89,12 +89,12 @@ struct Batch<'a> {
 enum Given {
     /// Its own.
     Result(Result<Outcome>),
-    /// The same as another item, which has the same bytes.
+    /// That of another item, which has the same bytes.
     As(usize, Put),
 }
 
 impl Store {
-    /// Store many blobs, of which each succeeds or fails for itself; on return those that succeeded survive a power loss.
+    /// Store many blobs. Each succeeds or fails by itself; on return the successful ones survive a power loss.
     ///
     /// A failed flush fails all that were in it, and acknowledges none. Of items with the same bytes one is stored, with
     /// its labels; the others get its result, and are not new.
@@ -173,7 +173,7 @@ impl Batch<'_> {
         }
     }
 
-    /// Hash items of one algorithm, and store those that are as they should be.
+    /// Hash items of one algorithm, and store those that have the expected size and digest.
     fn store(&self, loaded: Vec<Loaded<'_>>, share: &mut Option<Share>) {
         let Some(first) = loaded.first() else {
             return;
@@ -191,7 +191,7 @@ impl Batch<'_> {
             let labels = self.items[index].labels;
             let mut staged = self.store.stage(&mut entry, digest, &data, labels, created_ns, true);
             if !entry.is_empty() && staged.as_ref().is_err_and(out_of_descriptors) {
-                // Other parts of the program need descriptors too. Some come free by storing what there is so far.
+                // Other parts of the program need descriptors, too. Storing the files so far frees some.
                 self.submit(mem::replace(&mut entry, Entry::new(algorithm)), &mut submitted, share);
                 staged = self.store.stage(&mut entry, digest, &data, labels, created_ns, true);
             }

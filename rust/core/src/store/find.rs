@@ -1,4 +1,4 @@
-//! Files whose bytes are stored already: a pass over the file is cheaper than a blob's worth of writes.
+//! Files whose bytes are already stored: reading the file is cheaper than writing a blob of its size.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -64,7 +64,7 @@ impl Store {
         job: &Job,
     ) -> Result<Option<Digest>> {
         let dir = self.volume.root.make_blob_dir(digest.algorithm())?;
-        // A damaged copy does not pass for the blob: publication heals it.
+        // A damaged copy does not count as the blob: publication repairs it.
         match self.volume.existing(&dir, digest, Content::Source(file, job), size)? {
             Existing::Same { file, .. } if lease.is_none() && !self.volume.confirm(&dir, digest, file.as_fd())? => {
                 Ok(None)
@@ -82,7 +82,7 @@ impl Store {
         }
     }
 
-    /// Whether the file and the blob have the same bytes at some places. What cannot be read is not alike.
+    /// Whether the file and the blob have the same bytes at some places. Bytes that cannot be read count as different.
     fn is_alike(&self, file: BorrowedFd<'_>, size: u64, digest: &Digest) -> bool {
         let Ok(blob) = self.volume.inspect(digest) else { return false };
         let last = size.saturating_sub(SAMPLE as u64);

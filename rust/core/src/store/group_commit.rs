@@ -100,7 +100,7 @@ impl Default for GroupCommit {
 }
 
 impl Entry {
-    /// Make one without files.
+    /// Make an entry without files.
     pub fn new(algorithm: Algorithm) -> Self {
         Self { algorithm, files: Vec::new(), order: 0, bytes: 0, before: None }
     }
@@ -115,7 +115,7 @@ impl Entry {
         self.files.is_empty()
     }
 
-    /// Say that a file was opened which will be added; before anything is written to it.
+    /// Record that a file was opened that will be added. Call it before anything is written to the file.
     pub fn opened(&mut self, group_commit: &GroupCommit) {
         if self.files.is_empty() {
             self.order = group_commit.opened.fetch_add(1, Ordering::SeqCst);
@@ -223,7 +223,7 @@ fn commit_group(volume: &Volume, entries: &mut Vec<Entry>) -> Vec<Went> {
     entries.map(|(entry, answer)| answer.map_or(Went::Busy(entry), Went::Done)).collect()
 }
 
-/// Flush files, give them their names, make those durable. An error says that another process holds a lock.
+/// Flush files, give them their names, and make the names durable. An error says that another process holds a lock.
 fn publish_entries(volume: &Volume, algorithm: Algorithm, entries: &[&Entry]) -> Result<Answer, Halfway> {
     let files: Vec<&File> = entries.iter().flat_map(|entry| &entry.files).collect();
     // The entry that opened its first file first did so before any of these was written. An entry that has been

@@ -2,13 +2,13 @@
 //!
 //! | File | Does |
 //! | --- | --- |
-//! | `put.rs` | blobs from memory, in one go |
-//! | `batch.rs` | many small ones |
+//! | `put.rs` | stores blobs from memory, each in one step |
+//! | `batch.rs` | stores many small blobs |
 //! | `group_commit.rs` | calls that make files durable at the same time share one flush |
 //! | `find.rs` | files that are stored already |
-//! | `collect/` | what nothing needs any more is removed |
-//! | `stats.rs` | how much there is |
-//! | `ingest/` | blobs in pieces, resumable |
+//! | `collect/` | removes blobs that nothing needs any more |
+//! | `stats.rs` | counts blobs, ingests and quarantined copies |
+//! | `ingest/` | writes blobs in pieces, resumable |
 
 mod batch;
 pub mod collect;
@@ -34,12 +34,12 @@ pub use stats::Stats;
 /// Half a MiB for each of 256 ingests.
 const WRITE_BUFFER: usize = 128 << 20;
 
-/// How a store is used.
+/// The options for opening a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Change nothing, make nothing, lock nothing: also for read-only file systems and containerd's content roots.
     pub read_only: bool,
-    /// Whether what was acknowledged survives a power loss, or only the end of the process.
+    /// Whether acknowledged changes survive a power loss, or only the end of the process.
     pub durable: bool,
     /// The most bytes that all open ingests together hold in memory before they are written.
     pub write_buffer: usize,
@@ -82,7 +82,7 @@ impl Store {
         &self.ingests
     }
 
-    /// Refuse all later calls, and let go of the metadata and of the store's lock. May be called twice.
+    /// Refuse all later calls, and release the metadata and the store's lock. May be called twice.
     ///
     /// Blobs that are open can still be read. Ingests that are open can still be closed, but not committed. In a child of a
     /// fork it does nothing: the store is the parent's.

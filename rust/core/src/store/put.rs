@@ -1,4 +1,4 @@
-//! Blobs from memory, in one go: no ingest, no state file, nothing to resume.
+//! Storing blobs from memory in one step: no ingest, no state file, nothing to resume.
 
 use std::os::fd::AsFd;
 
@@ -129,7 +129,7 @@ pub(super) fn digest_of(data: &[u8], algorithm: Algorithm) -> Digest {
     hasher.digest()
 }
 
-/// Refuse bytes that have another digest than expected; `digest` is theirs by the algorithm to store them under.
+/// Refuse bytes whose digest is not the expected one. `digest` is that of the algorithm under which they will be stored.
 pub(super) fn check_digest(data: &[u8], digest: &Digest, expected: Option<&Digest>) -> Result<()> {
     let Some(expected) = expected else {
         return Ok(());

@@ -1,4 +1,4 @@
-//! How much there is in a store.
+//! The number and size of the blobs, ingests and quarantined copies of a store.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ pub struct Stats {
 }
 
 impl Store {
-    /// Count what there is. It looks at every file, and holds none of their names.
+    /// Count them. This looks at every file, and keeps no names in memory.
     pub fn stats(&self) -> Result<Stats> {
         self.volume.check_open()?;
         let mut stats = Stats::default();
@@ -71,7 +71,7 @@ impl Store {
                     count += 1;
                     bytes += stat.size;
                 }
-                // Deleted since.
+                // It was deleted meanwhile.
                 Ok(None) => {}
                 Err(error) => failed = Some(error),
             }

@@ -1,6 +1,6 @@
-//! When a blob was last used: the access time of its file, or the time of its commit if that is later.
+//! The time of the last use of a blob: the access time of its file, or the time of its commit if that is later.
 //!
-//! A use is recorded if the last one is an hour old. That changes the ctime of the file, by which a store decides whether a sync of the
+//! A use is recorded if the last record is an hour old. A record changes the ctime of the file, by which a store decides whether a sync of the
 //! directory covers the file's name (`BlobDir::covers`). So a record has a mark, its nanoseconds, if the name was given at least
 //! an hour before it. Then the name counts as given an hour before the record, never earlier than it was: a store that syncs
 //! once an hour syncs no more because of records, whichever process made them.
@@ -32,7 +32,7 @@ pub(crate) fn used_ns(stat: &Stat, now_ns: i64) -> i64 {
     stat.atime_ns.max(stat.mtime_ns).min(now_ns)
 }
 
-/// A time by which a file had its name, for certain.
+/// A time at which a file certainly had its name.
 pub(super) fn named_by_ns(stat: &Stat) -> i64 {
     let before_ns = stat.atime_ns.saturating_sub(INTERVAL_NS);
     let is_marked = stat.atime_ns.rem_euclid(SECOND) == MARK_NS;
@@ -55,7 +55,7 @@ pub(super) fn next_record(stat: &Stat, now_ns: i64) -> i64 {
 /// The most files that are remembered one by one.
 const MOST_FILES: usize = 1024;
 
-/// The files of which this process cannot set the time.
+/// The files whose times this process cannot set.
 #[derive(Default)]
 pub(super) struct Unrecordable(Mutex<Refused>);
 
@@ -82,7 +82,7 @@ impl Unrecordable {
         refused.files.insert(stat.id.inode);
     }
 
-    /// Whether such a file was refused.
+    /// Whether such a file was refused before.
     pub fn has(&self, stat: &Stat) -> bool {
         let refused = self.refused();
         refused.owner == Some(stat.owner) || refused.files.contains(&stat.id.inode)

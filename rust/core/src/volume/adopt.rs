@@ -11,7 +11,7 @@ use crate::format::marker::{TEXT, collected};
 use crate::format::names::{MARKER, PRIVATE_MODE};
 use crate::sys::write_all_at;
 
-/// Write the marker of a root that has none: one that has it is complete and durable.
+/// Write the marker of a root that has none: a root with a marker is complete and durable.
 pub(super) fn adopt(root: &Root) -> Result<()> {
     if !root.is_new() {
         return Ok(());
@@ -20,7 +20,7 @@ pub(super) fn adopt(root: &Root) -> Result<()> {
     // the next open completes.
     sync_parent(root.sys().as_ref(), root.path())?;
     write(root)?;
-    // DURABILITY: the marker's name, and those of all that was made before it.
+    // DURABILITY: the marker's name, and the names of all files and directories that were made before it.
     root.sys().sync_dir(root.dir()).at("fsync", || root.path())
 }
 
@@ -29,13 +29,13 @@ fn write(root: &Root) -> Result<()> {
     let sys = root.sys().as_ref();
     let path = root.path().join(MARKER);
     let temp = Temp::create(root, root.dir(), PRIVATE_MODE)?;
-    // The umask may have taken bits away.
+    // The umask may have removed permission bits.
     sys.set_mode(temp.fd(), PRIVATE_MODE).at("chmod", || &path)?;
     write_all_at(sys, temp.fd(), TEXT.as_bytes(), 0).at("write", || &path)?;
-    // DURABILITY: before it has its name; a power cut leaves no marker, or a whole one.
+    // DURABILITY: synced before it has its name; a power cut leaves no marker, or a complete one.
     sys.sync_data(temp.fd()).at("fdatasync", || &path)?;
     match temp.staged().place(sys, root.dir(), MARKER) {
-        // Another process adopted the root at the same time, in the same words.
+        // Another process adopted the root at the same time, with the same marker.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         other => other.at("link", || &path)?,
     }
@@ -56,9 +56,9 @@ pub(crate) fn raise(root: &Root, id: &str) -> Result<()> {
     let name = unique_name(sys);
     let file = sys.create(tmp.as_fd(), &name, PRIVATE_MODE).at("create", path)?;
     write_all_at(sys, file.as_fd(), collected(id).as_bytes(), 0).at("write", path)?;
-    // DURABILITY: before it has its name; a power cut leaves the old marker or this one, both whole.
+    // DURABILITY: synced before it has its name; a power cut leaves the old marker or this one, both complete.
     sys.sync_file(file.as_fd()).at("fsync", path)?;
-    // DURABILITY: synced below. Before that nothing was noted, so that an older release would lose nothing.
+    // DURABILITY: synced below. No note exists before that, so an older release would lose nothing.
     sys.rename(tmp.as_fd(), &name, root.dir(), MARKER, true).at("rename", path)?;
     sys.sync_dir(root.dir()).at("fsync", || root.path())?;
     root.set_collected();

@@ -1,8 +1,8 @@
 //! An open blob: its bytes, as they are on the disk.
 //!
 //! `blob/bulk.rs` reads and hashes many of them in one call, `blob/stream.rs` all of them in order, ahead of its caller;
-//! `blob/many.rs` hashes many blobs at once, `blob/copies.rs` copies them into files, and `blob/cached.rs` says what can be had
-//! without waiting.
+//! `blob/many.rs` hashes many blobs at once, `blob/copies.rs` copies them into files, and `blob/cached.rs` reads bytes
+//! that are available without waiting.
 
 mod bulk;
 mod cached;
@@ -29,7 +29,7 @@ use crate::volume::users::User;
 
 /// A blob that is open for reading; it stays readable when it is deleted meanwhile.
 ///
-/// Nothing here is verified: only the digest of all bytes says whether they are right.
+/// Nothing here is verified: only the digest of all bytes shows whether they are right.
 pub struct Blob {
     sys: Arc<dyn Sys>,
     file: Fd,
@@ -50,7 +50,7 @@ impl Volume {
         Ok(blob)
     }
 
-    /// Open a blob to check it, which is no use.
+    /// Open a blob to check it, which does not count as a use.
     pub fn inspect(&self, digest: &Digest) -> Result<Blob> {
         self.open_by(find_unrecorded, digest)
     }
@@ -82,12 +82,12 @@ impl Blob {
         self.stat.size
     }
 
-    /// The file system's information on it at its opening.
+    /// The file's status when it was opened.
     pub fn stat(&self) -> &Stat {
         &self.stat
     }
 
-    /// Fill the buffer from `offset`. Reading past the end is `OutOfRange`, a file that was cut `DataCorrupt`.
+    /// Fill the buffer from `offset`. Reading past the end is `OutOfRange`, a file that was truncated `DataCorrupt`.
     pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> Result<()> {
         self.check_range(offset, buffer.len())?;
         let read = read_full_at(self.sys.as_ref(), self.file.as_fd(), buffer, offset);

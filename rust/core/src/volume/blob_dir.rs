@@ -1,4 +1,4 @@
-//! The directory of one algorithm's blobs, and which of its names survive a power loss.
+//! The directory of one algorithm's blobs, and its names that survive a power loss.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -18,7 +18,7 @@ const CLOCK_LAG_NS: i64 = 100_000_000;
 pub struct BlobDir {
     fd: Fd,
     path: PathBuf,
-    /// Whether its own name survives a power loss, as far as this store has seen to it.
+    /// Whether this store has made its own name survive a power loss.
     linked: AtomicBool,
     /// When the last sync that succeeded began: older names survive a power loss.
     synced_ns: AtomicI64,
@@ -51,7 +51,7 @@ impl BlobDir {
     /// Make all its names survive a power loss.
     pub(crate) fn sync(&self, sys: &dyn Sys) -> Result<()> {
         self.synced_by(sys, || {
-            // DURABILITY: a power cut before takes names that were not acknowledged, and nothing else.
+            // DURABILITY: a power cut before this sync loses names that were not acknowledged, and nothing else.
             sys.sync_dir(self.fd()).at("fsync", || &self.path)
         })
     }
@@ -91,7 +91,7 @@ impl BlobDir {
         self.linked.load(Ordering::Relaxed)
     }
 
-    /// Note that its own name survives a power loss.
+    /// Record that its own name survives a power loss.
     pub(super) fn set_linked(&self) {
         self.linked.store(true, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! A time that no one can set ahead: the wall clock, as far as the clock since the boot agrees.
+//! A time that cannot be set ahead: the wall clock, as far as the clock since the boot agrees.
 
 use std::fmt;
 
@@ -29,8 +29,8 @@ impl BootClock {
         Some(Self { boot, wall_ns: number()?, boot_ns: number()? })
     }
 
-    /// The wall time that has come for certain: a clock that was set ahead since then does not count. In another boot there is
-    /// only the wall clock.
+    /// The wall time that has certainly passed: if the clock was set ahead since then, that does not count. After a reboot there
+    /// is only the wall clock.
     pub fn time_at_least(&self, sys: &dyn Sys) -> i64 {
         let wall_ns = sys.now_ns();
         if sys.boot_id().as_ref() != Some(&self.boot) {

@@ -1,11 +1,11 @@
 //! Events: the changes of a root that were made in this process, for subscribers in it.
 //!
 //! An event is delivered when its change is durable, and the events of one blob, name or lease in the order of its changes.
-//! These two need care together: the locks that order changes are released before the last sync. So a caller that makes a
-//! change begins a [`Report`] under the lock, and says that it is **done** when the change is durable. A report that is done
-//! waits for the reports of the same blob that began before it. A report that is dropped before gives no event.
+//! To keep both promises together needs care: the locks that order changes are released before the last sync. So a caller that
+//! makes a change begins a [`Report`] under the lock, and marks it as **done** when the change is durable. A report that is done
+//! waits for the reports of the same blob that began before it. A report that is dropped before it is done gives no event.
 //!
-//! No subscriber, no cost: `begin` then reads one number. A subscriber delays no change: its events wait in a
+//! Without a subscriber, `begin` only reads one number. A subscriber delays no change: its events wait in a
 //! [`Subscription`] of bounded size.
 
 mod queue;
@@ -26,7 +26,7 @@ pub use queue::{Item, Notify};
 /// The source of the events of one root.
 #[derive(Default)]
 pub struct Events {
-    /// How many subscribers there are.
+    /// The number of subscribers.
     active: AtomicUsize,
     last: AtomicU64,
     state: Mutex<State>,
@@ -59,7 +59,7 @@ enum Outcome {
     Dropped,
 }
 
-/// The report of a change that has begun. It is dropped where the change failed.
+/// The report of a change that has begun. It is dropped if the change fails.
 pub struct Report {
     events: Arc<Events>,
     number: u64,
@@ -73,7 +73,7 @@ impl Events {
         self.active.load(Ordering::Acquire) > 0
     }
 
-    /// Begin the report of a change: while the lock is held that orders it, and before it can be seen. None if there is no subscriber.
+    /// Begin the report of a change, while the lock that orders it is held and before it is visible. None if there is no subscriber.
     pub fn begin(self: &Arc<Self>, event: impl FnOnce() -> Event) -> Option<Arc<Report>> {
         if !self.is_active() {
             return None;
@@ -101,7 +101,7 @@ impl Events {
         self.active.fetch_sub(before - state.queues.len(), Ordering::AcqRel);
     }
 
-    /// Note how a report ended, and deliver the events that have waited for it.
+    /// Record the end of a report, and deliver the events that have waited for it.
     fn settle(&self, key: &Key, number: u64, outcome: Outcome) {
         let mut notify = Vec::new();
         {
@@ -142,7 +142,7 @@ impl Subscription {
         self.queue.take(most)
     }
 
-    /// Whether to take items may need milliseconds: the filter has regular expressions.
+    /// Whether taking items may take milliseconds, because the filter has regular expressions.
     pub fn has_expressions(&self) -> bool {
         self.queue.has_expressions()
     }
@@ -157,7 +157,7 @@ impl Subscription {
         self.queue.wake();
     }
 
-    /// Leave: there are no more items, but those that are there can be taken.
+    /// End the subscription: no more items are added, but the waiting ones can be taken.
     pub fn end(&self) {
         self.events.leave(&self.queue);
         self.queue.end();
@@ -171,7 +171,7 @@ impl Drop for Subscription {
 }
 
 impl Report {
-    /// Say that the change survives what it is to survive. A second call does nothing.
+    /// Mark the change as durable, as far as the store promises. A second call does nothing.
     pub fn done(&self) {
         let event = self.event.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(event) = event {
@@ -180,7 +180,7 @@ impl Report {
     }
 }
 
-/// Say that changes are durable, where there are reports of them.
+/// Mark changes as durable, if there are reports of them.
 pub(crate) fn done(reports: impl IntoIterator<Item = Arc<Report>>) {
     for report in reports {
         report.done();

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::sys::Sys;
 
-/// Waits before a file counts as shared: a process that is being started, or that has just been killed, still has the
-/// descriptors of its writer for a moment.
+/// The number of waits before a file counts as shared: a process that is starting, or was just killed, has the writer's
+/// descriptors open for a moment.
 const PATIENCE: [Duration; 3] = [Duration::from_millis(1), Duration::from_millis(5), Duration::from_millis(25)];
 
 /// A file that no process has open for writing until this is dropped, where the file system has such leases.

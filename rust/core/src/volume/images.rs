@@ -1,7 +1,7 @@
-//! Image names: what a store calls the roots of images. A name holds a descriptor, whether its blob is stored or not.
+//! Image names: a store's names for the roots of images. A name holds a descriptor, whether its blob is stored or not.
 //!
-//! Every change is one transaction of `meta.db`, which sorts out the processes: what a call checks is still so when it
-//! writes.
+//! Every change is one transaction of `meta.db`, which excludes other processes: conditions that a call has checked still hold
+//! when it writes.
 
 use std::sync::Arc;
 
@@ -36,9 +36,9 @@ pub struct Change {
 }
 
 impl Volume {
-    /// Have names hold targets, all of them or none; on return that survives a power loss.
+    /// Set the targets of names, all of them or none; on return the change survives a power loss.
     ///
-    /// Without `labels` a name that is there keeps its own.
+    /// Without `labels`, an existing name keeps its labels.
     pub fn assign_images(
         &self,
         targets: &[(String, Target)],
@@ -91,9 +91,9 @@ impl Volume {
         self.events().begin(|| Event { previous, ..Event::of_image(kind, image, image.updated_ns) })
     }
 
-    /// Change what a name holds or its labels, and return what it then is; on return that survives a power loss.
+    /// Change the target or the labels of a name, and return the new image; on return the change survives a power loss.
     ///
-    /// With `expected` only a name whose target has that digest is changed.
+    /// With `expected`, the name is changed only if its target has that digest.
     pub fn update_image(&self, name: &str, change: &Change, expected: Option<&str>) -> Result<Image> {
         self.check_writable()?;
         let now = self.sys.now_ns();
@@ -122,7 +122,7 @@ impl Volume {
             if let Err(error) = check_labels(&image.labels) {
                 return Ok(Err(error));
             }
-            // Forward, even where the clock stands or was set back.
+            // The time always increases, even if the clock stands still or was set back.
             image.updated_ns = now.max(image.updated_ns.saturating_add(STEP_NS));
             names.put(&image);
             begun = self.begin_name(&image, Some(previous));
@@ -132,7 +132,7 @@ impl Volume {
         Ok(image)
     }
 
-    /// Return what a name holds.
+    /// Return the image of a name.
     pub fn image(&self, name: &str) -> Result<Image> {
         self.check_open()?;
         self.meta.image(name)?.ok_or_else(|| no_image(name))
@@ -146,7 +146,7 @@ impl Volume {
         Ok(images)
     }
 
-    /// Remove a name, with `expected` only one whose target has that digest; on return that survives a power loss.
+    /// Remove a name; with `expected`, only if its target has that digest. On return the removal survives a power loss.
     pub fn delete_image(&self, name: &str, expected: Option<&str>) -> Result<()> {
         self.check_writable()?;
         let mut begun = None;

@@ -1,7 +1,7 @@
 //! Information on single blobs: sizes and times, labels, when they were verified.
 //!
-//! Whether a blob exists is always asked of its file, before its row is read: labels become durable before the file gets
-//! its name, so that a reader that sees the file sees them.
+//! The file always decides whether a blob exists, and it is checked before the row is read: labels become durable before the file
+//! gets its name, so a reader that sees the file also sees them.
 
 use std::path::PathBuf;
 use std::slice;
@@ -37,7 +37,7 @@ impl Volume {
         Ok(self.root.blob_path(digest))
     }
 
-    /// Return the infos of those of the digests that are stored, in their order.
+    /// Return the infos of the stored digests, in their order.
     pub fn infos(&self, digests: &[Digest]) -> Result<Vec<Info>> {
         self.check_open()?;
         let mut stored = Vec::with_capacity(digests.len());
@@ -53,13 +53,13 @@ impl Volume {
         Ok(both.map(|((digest, stat), row)| join(digest, stat, row)).collect())
     }
 
-    /// Return the size of each of the digests that is stored. It reads no labels.
+    /// Return the size of each stored digest. It reads no labels.
     pub fn sizes(&self, digests: &[Digest]) -> Result<Vec<Option<u64>>> {
         self.check_open()?;
         digests.iter().map(|digest| Ok(self.stat_blob(digest)?.map(|stat| stat.size))).collect()
     }
 
-    /// Set a blob's labels and return its new info; on return that survives a power loss.
+    /// Set a blob's labels and return its new info; on return the change survives a power loss.
     ///
     /// Without `keys` all labels are replaced. With them only those change: each gets its value in `labels`, or is
     /// removed if it has none there.
@@ -97,7 +97,7 @@ impl Volume {
             let mut row = row.unwrap_or_else(|| plain(digest, &stat));
             row.labels = change.apply(row.labels)?;
             row.size = stat.size;
-            // Forward, even where the clock stands or was set back.
+            // The time always increases, even if the clock stands still or was set back.
             row.updated_ns = self.sys.now_ns().max(row.updated_ns.saturating_add(STEP_NS));
             let (labels, size, at_ns) = (Arc::clone(&row.labels), Some(stat.size), row.updated_ns);
             reports.extend(self.events().begin(|| Event {
@@ -120,22 +120,22 @@ impl Volume {
         Ok(written.map(|()| outcomes))
     }
 
-    /// How often labels were changed through this volume: an info that was had since the last change is still right, as far as this
+    /// The number of label changes through this volume: an info that was read after the last change is still right, as far as this
     /// process knows.
     pub fn label_changes(&self) -> u64 {
         self.label_changes.load(Ordering::Acquire)
     }
 
     /// Whether a blob of that size may be stored: a hint that saves hashing a file before it is written. False for a
-    /// large blob that came into the root by other ways than this store's, until it is first listed.
+    /// large blob that another program put into the root, until it is first listed.
     pub fn has_size(&self, size: u64) -> Result<bool> {
         self.check_open()?;
         self.meta.has_size(size)
     }
 
-    /// Remember when blobs were last found whole, so that a verification that is resumed can pass them over.
+    /// Record when blobs were last found undamaged, so that a resumed verification can skip them.
     ///
-    /// It saves time only: where it cannot be written (read-only, damaged metadata, a full disk) nothing is remembered.
+    /// The record only saves time: if it cannot be written (read-only, damaged metadata, a full disk), nothing is recorded.
     pub fn mark_verified(&self, digests: &[Digest], at_ns: i64) -> Result<()> {
         self.check_open()?;
         let mut rows = Vec::with_capacity(digests.len());
@@ -148,14 +148,14 @@ impl Volume {
         Ok(())
     }
 
-    /// Return when the verification of all blobs that is under way was begun, in ns since the epoch.
+    /// Return the start of the current verification of all blobs, in ns since the epoch.
     pub fn verify_started(&self) -> Result<Option<i64>> {
         self.check_open()?;
         Ok(self.meta.setting(VERIFY_STARTED)?.and_then(|text| text.parse().ok()))
     }
 
-    /// Remember when a verification of all blobs was begun, or with None that it has ended. As with
-    /// [`Volume::mark_verified`], where that cannot be written, or not soon beside another process, it is forgotten.
+    /// Record the start of a verification of all blobs, or with None its end. As with [`Volume::mark_verified`], nothing is
+    /// recorded if that cannot be written, or not soon because another process writes.
     pub fn set_verify_started(&self, at_ns: Option<i64>) -> Result<()> {
         self.check_open()?;
         let text = at_ns.map(|at_ns| at_ns.to_string());
@@ -163,7 +163,7 @@ impl Volume {
         Ok(())
     }
 
-    /// Rebuild `meta.db` from its readable part and from the blobs; return what was kept and lost, in lines.
+    /// Rebuild `meta.db` from its readable part and from the blobs; return lines that say what was kept and lost.
     ///
     /// No other store object may have the root open for writing (`Unavailable`). The old file is kept aside.
     pub fn rebuild(&self) -> Result<Vec<String>> {
@@ -181,7 +181,7 @@ impl Volume {
         })
     }
 
-    /// Make the names of blobs durable, which may have been given a moment ago: what is acknowledged about them must not survive them.
+    /// Make the names of blobs durable, because they may be new: an acknowledged change of a blob must not survive without the blob.
     fn settle(&self, digests: &[Digest], stats: &[Option<Stat>]) -> Result<()> {
         for algorithm in Algorithm::ALL {
             let mut stats = digests.iter().zip(stats).filter(|(digest, _)| digest.algorithm() == algorithm).peekable();
@@ -208,7 +208,7 @@ impl Volume {
     }
 }
 
-/// A change of labels. Many blobs have the same labels before it, and share those after it, too.
+/// A change of labels. Blobs that have the same labels before the change share one set of labels after it.
 struct Change<'a> {
     labels: &'a Labels,
     keys: Option<&'a [String]>,
@@ -243,7 +243,7 @@ impl Change<'_> {
     }
 }
 
-/// The row of a blob of which nothing is known but its file.
+/// The row of a blob of which only the file is known.
 pub(crate) fn plain(digest: &Digest, stat: &Stat) -> Row {
     Row::plain(*digest, stat.size, stat.mtime_ns)
 }

@@ -7,12 +7,12 @@ use super::access_time::{INTERVAL_NS, next_record, used_ns};
 use crate::sys::Stat;
 
 impl Volume {
-    /// Record a use of a blob that is open, at most once an hour. A failure is no error: the last record counts then.
+    /// Record a use of an open blob, at most once an hour. A failure is not an error: the last record then stays valid.
     pub(crate) fn record_use(&self, file: BorrowedFd<'_>, stat: &Stat) {
         if !self.is_use_due(stat) {
             return;
         }
-        // DURABILITY: of the inode only, and never synced. A power cut takes the use, and nothing else.
+        // DURABILITY: a change of the inode only, and never synced. A power cut loses this record, and nothing else.
         let recorded = self.sys.set_atime(file, next_record(stat, self.sys.now_ns()));
         let errno = recorded.err().and_then(|error| error.raw_os_error());
         if let Some(errno @ (libc::EPERM | libc::EACCES | libc::EROFS)) = errno {

@@ -1,7 +1,7 @@
-//! Leases: what is protected from garbage collection although nothing refers to it.
+//! Leases: they protect blobs and ingests from garbage collection although nothing refers to these.
 //!
 //! A lease is a row of `meta.db`, and so is each of its resources. A lease of a process also holds a byte of the file `lock`:
-//! when the process ends, however it does, the kernel frees the byte, and the row counts for nothing. A lease that outlives its
+//! when the process ends, however it does, the kernel frees the byte, and the row has no effect. A lease that outlives its
 //! process ends by a call or by its time.
 //!
 //! | Lease | Its entries survive |
@@ -35,7 +35,7 @@ impl Volume {
     pub fn begin_lease(&self, id: &str, labels: &Labels, expires_ns: Option<i64>) -> Result<Lease> {
         self.check_writable()?;
         check_labels(labels)?;
-        // Before the row is there: no process may find it without the sign that its process lives.
+        // Before the row is written: no process may find the row without the sign that its process lives.
         let lock = self.locks.try_lease(id)?.ok_or_else(|| Error::LeaseExists { lease: id.to_owned() })?;
         self.own_leases.insert(id, lock);
         let result = self.insert_lease(id, labels, expires_ns, Some(std::process::id()));
@@ -80,8 +80,8 @@ impl Volume {
         Ok(row.lease)
     }
 
-    /// Remove the leases that have ended by themselves: their time has passed, or their process has ended. Without it they count for nothing
-    /// either, but have no event.
+    /// Remove the leases that have ended by themselves: their time has passed, or their process has ended. They have no effect before the
+    /// removal either, but only the removal gives the event.
     pub(crate) fn forget_ended_leases(&self) -> Result<()> {
         let ended = self.ended_leases(None)?;
         if !ended.is_empty() {
@@ -146,17 +146,17 @@ impl Volume {
         self.meta.lease_resources(id)
     }
 
-    /// Have a lease protect resources, all of them; on return that survives a power loss, or the process of the lease.
+    /// Make a lease protect resources, all of them; on return the entries survive a power loss, or the process of the lease.
     pub fn add_to_lease(&self, id: &str, resources: &Resources) -> Result<()> {
         self.change_lease(id, &resources.digests, |leases| leases.enter(id, resources))
     }
 
-    /// Have a lease no longer protect resources; those that it does not protect are passed over.
+    /// Remove resources from a lease; those that it does not protect are skipped.
     pub fn remove_from_lease(&self, id: &str, resources: &Resources) -> Result<()> {
         self.change_lease(id, &[], |leases| leases.leave(id, resources))
     }
 
-    /// End a lease; on return that survives a power loss. A caller that works under it gets `LeaseEnded`.
+    /// End a lease; on return its end survives a power loss. A caller that works under it gets `LeaseEnded`.
     pub fn delete_lease(&self, id: &str) -> Result<()> {
         let report = self.begin_lease_event(EventKind::LeaseEnded, id, &Labels::new(), self.sys.now_ns());
         self.with_reserve(|| self.change_lease(id, &[], |leases| leases.remove(id, None).map(drop)))?;
@@ -238,7 +238,7 @@ impl Volume {
         Ok(self.has_expired(row).then_some(EXPIRED))
     }
 
-    /// Whether the time of a lease has passed: by the wall clock, and in the same boot by the clock that cannot be set, too.
+    /// Whether the time of a lease has passed by the wall clock and, in the same boot, also by the clock that cannot be set.
     fn has_expired(&self, row: &LeaseRow) -> bool {
         let Some(expires_ns) = row.lease.expires_ns else { return false };
         if self.sys.now_ns() < expires_ns {

@@ -22,7 +22,7 @@ const MOST_KEPT: usize = 16 << 20;
 /// After this many tries a search assumes that the hashes are not evenly spread.
 const TRIES: usize = 8;
 
-/// The blobs' names in one directory, in order: their hashes only, which is all that a walk holds of a store.
+/// The blobs' names in one directory, in order. Only their hashes are kept, so a walk holds nothing else of the store in memory.
 #[derive(Default)]
 pub(crate) struct Names {
     algorithm: Option<Algorithm>,
@@ -106,7 +106,7 @@ impl Names {
 
 /// A listing under way. A part of it takes a fraction of a millisecond.
 pub(crate) enum Lister {
-    /// All is known.
+    /// All names are known.
     Known(Names),
     /// The names are read, and then sorted.
     Reading(Reading),
@@ -127,12 +127,12 @@ pub(crate) struct Reading {
 }
 
 impl Lister {
-    /// Begin to list the blobs of an algorithm. What comes or goes meanwhile is listed or not; all else is listed.
+    /// Begin to list the blobs of an algorithm. A blob that is added or removed meanwhile is listed or not; all others are listed.
     pub(crate) fn begin(root: &Root, algorithm: Algorithm) -> Result<Self> {
         let Some(dir) = root.blob_dir(algorithm)? else {
             return Ok(Self::Known(Names::default()));
         };
-        // Before the names: what changes meanwhile must show.
+        // Read before the names: a change meanwhile must be visible.
         let sys = root.sys().as_ref();
         let changed_ns = changed(sys, &dir)?;
         if let Some(hashes) = dir.names().get(changed_ns) {
@@ -222,7 +222,7 @@ fn search<const SIZE: usize>(hashes: &[u8], hash: &[u8]) -> Option<usize> {
             Ordering::Greater => (high, most) = (at, leading(known)),
         }
     }
-    // The names are not evenly spread: they were chosen.
+    // The names are not evenly spread: they were chosen on purpose.
     hashes[low..high].binary_search_by(|known| known[..].cmp(hash)).ok().map(|at| low + at)
 }
 
@@ -242,7 +242,7 @@ mod tests {
     }
 
     fn spread(count: u64) -> Vec<[u8; 32]> {
-        // Any odd factor does, as each number then gives another product.
+        // Any odd factor will do, because different numbers then give different products.
         (0..count)
             .map(|number| {
                 std::array::from_fn(|at| {

@@ -1,21 +1,21 @@
 //! Locks: one writer per ref and one publisher per digest, across threads and processes.
 //!
 //! The kernel locks single bytes of the file `lock` for an open file description, and frees them when its last descriptor
-//! goes, however the process ends. All threads of a store share one description, so that a table in memory keeps them
-//! apart; two stores on one root, in one process or in two, are kept apart by the kernel.
+//! is closed, however the process ends. All threads of a store share one description, so a table in memory separates them;
+//! the kernel separates two stores on one root, in one process or in two.
 //!
 //! | Byte (`format/lock_bytes.rs`) | Gives the right |
 //! | --- | --- |
 //! | of a ref | to write to its ingest, as long as it is open |
 //! | of a digest | to publish, delete or label that blob, for a moment |
 //! | of all digests | to do so with any blob: to publish, delete or label many at once |
-//! | of a lease | to protect what is entered into it, as long as the process lives |
+//! | of a lease | to protect the entries of the lease, as long as the process lives |
 //! | of the collector | to collect garbage |
-//! | of who waits | to write to the metadata before a collection does |
+//! | of the waiting threads | to write to the metadata before a collection does |
 //! | of a kind of service | shared: to serve the store so; exclusive: to change who collects |
 //! | of the store | shared: to have the store open for writing; exclusive: to rebuild its metadata |
 //!
-//! A forked child closes the file at once (`sys/fork.rs`), so it neither keeps its parent's locks nor gives them back.
+//! A forked child closes the file at once (`sys/fork.rs`), so it neither keeps nor releases its parent's locks.
 
 mod look;
 mod part;
@@ -54,7 +54,7 @@ struct Table {
     id: Option<FileId>,
     held: Mutex<Held>,
     freed: Condvar,
-    /// Whether the byte of those who wait is held.
+    /// Whether the byte of the waiting threads is held.
     is_waiting: AtomicBool,
 }
 
@@ -73,32 +73,32 @@ struct Held {
     services: Vec<Service>,
 }
 
-/// The right to write to a ref's ingest; given back on drop.
+/// The right to write to a ref's ingest; released on drop.
 pub struct RefLock {
     _guard: Guard,
 }
 
-/// The right to publish, delete or label a blob, or any blob; given back on drop.
+/// The right to publish, delete or label a blob, or any blob; released on drop.
 pub struct DigestLock {
     _guard: Guard,
 }
 
-/// The sign that the process of a lease lives; given back on drop, and by the kernel when the process ends.
+/// The sign that the process of a lease lives; released on drop, and by the kernel when the process ends.
 pub struct LeaseLock {
     _guard: Guard,
 }
 
-/// The right to collect garbage; given back on drop.
+/// The right to collect garbage; released on drop.
 pub(crate) struct CollectorLock {
     _guard: Guard,
 }
 
-/// The sign that there is no service of a kind; given back on drop.
+/// The sign that there is no service of a kind; released on drop.
 pub(crate) struct NoService {
     _guard: Guard,
 }
 
-/// The store to itself; given back on drop.
+/// Exclusive use of the store; released on drop.
 pub struct StoreLock {
     _guard: Guard,
 }
@@ -132,8 +132,8 @@ impl Locks {
         self.0.id
     }
 
-    /// Return an error if the file is not the one that others find in `root`: they take their locks there, so that ours
-    /// exclude no process.
+    /// Return an error if the file is not the one that other processes find in `root`: they lock that file, so the locks of this
+    /// one exclude no process.
     pub(crate) fn check_file(&self, root: BorrowedFd<'_>) -> Result<()> {
         let there = found(self.0.sys.stat_at(root, LOCK)).at("stat", || &self.0.path)?;
         if there.map(|stat| stat.id) == self.0.id {
@@ -189,12 +189,12 @@ impl Locks {
         self.try_hold(Part::Digest(byte))
     }
 
-    /// Take the digests of many blobs, which no thread has taken one of; None if another process has one of them.
+    /// Take the digests of many blobs, of which this thread has none; None if another process has one of them.
     ///
-    /// All digests there are, in fact. A lock for each would cost two calls for each, which grow slower the more the kernel
-    /// keeps in its list; and one is as good, because no thread holds a digest longer than it takes to compare and to link:
-    /// the long waits, for bytes and names to reach the disk, are outside. A lock of all digests includes these, so that no
-    /// guarantee is lost; and since a thread waits for all of them at once while it has none, there is no circle to wait in.
+    /// In fact this takes all digests. A lock for each would cost two calls for each, which become slower the more locks the kernel
+    /// has in its list. One lock is as good, because no thread holds a digest longer than it takes to compare and to link: the long
+    /// waits, for bytes and names to reach the disk, are outside. The lock of all digests includes the single ones, so no guarantee
+    /// is lost. A thread waits for all of them at once while it has none, so there is no deadlock.
     pub fn try_digests(&self, digests: &[Digest]) -> Result<Option<DigestLock>> {
         if let [only] = digests {
             return self.try_digest(only);
@@ -205,9 +205,9 @@ impl Locks {
         self.try_hold(Part::AllDigests)
     }
 
-    /// Have the kernel lock what the table has given to this thread; None if another process has it.
+    /// Make the kernel lock the part that the table has given to this thread; None if another process has it.
     fn try_hold(&self, part: Part) -> Result<Option<DigestLock>> {
-        // From here on the guard gives back what we have, if the kernel refuses.
+        // From here on, if the kernel refuses, the guard releases the part.
         let guard = self.guard(part);
         let is_held = self.0.set(part.bytes(), Hold::Exclusive)?;
         Ok(is_held.then_some(DigestLock { _guard: guard }))
@@ -256,13 +256,13 @@ impl Locks {
         Ok(is_held)
     }
 
-    /// Have no service of that kind begin; None if there is one, of this store object or of another one.
+    /// Prevent services of that kind from starting; None if one is running, of this store object or of another one.
     pub(crate) fn try_alone(&self, service: Service) -> Result<Option<NoService>> {
         let guard = self.try_byte(Part::Service(service))?;
         Ok(guard.map(|guard| NoService { _guard: guard }))
     }
 
-    /// Take the whole store, which no other store object may have open for writing.
+    /// Take the whole store. No other store object may have it open for writing.
     pub fn exclusive_store(&self) -> Result<StoreLock> {
         match self.try_byte(Part::Store)? {
             Some(guard) => Ok(StoreLock { _guard: guard }),
@@ -273,7 +273,7 @@ impl Locks {
     /// Stop holding the store open for writing. Refs and digests that are held stay held.
     pub(crate) fn release_store(&self) {
         self.end_waiting();
-        // While the metadata is being rebuilt the lock is that call's.
+        // While the metadata is being rebuilt, the lock belongs to that call.
         if !self.0.held().bytes.contains(&STORE) {
             self.0.set(Part::Store.bytes(), Hold::Free).ok();
         }
@@ -283,7 +283,7 @@ impl Locks {
     fn try_byte(&self, part: Part) -> Result<Option<Guard>> {
         let bytes = part.bytes();
         let mut held = self.0.held();
-        // The kernel would let a description have what it shares with itself.
+        // The kernel would give a description a byte that it already shares with itself.
         let is_served = matches!(part, Part::Service(service) if held.services.contains(&service));
         if is_served || held.bytes.contains(&bytes.start) || !self.0.set(bytes.clone(), Hold::Exclusive)? {
             return Ok(None);
@@ -327,7 +327,7 @@ impl Table {
         Ok(held)
     }
 
-    /// Wait until something is given back, or for a moment: its holder may be waiting for another process.
+    /// Wait until a part is released, or for a moment: its holder may be waiting for another process.
     fn wait<'a>(&'a self, held: MutexGuard<'a, Held>, patience: &mut Patience) -> Result<MutexGuard<'a, Held>> {
         if patience.is_to_be_notified() {
             // Not under the mutex: a notification may start threads.
@@ -355,7 +355,7 @@ struct Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if !self.table.process.is_current() {
-            // The parent has it still, and a thread of the parent may have the table.
+            // The parent still has the part, and a thread of the parent may hold the table's mutex.
             return;
         }
         let bytes = self.part.bytes();

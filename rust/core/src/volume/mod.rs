@@ -6,16 +6,16 @@
 //! | `adopt.rs` | the marker |
 //! | `lock.rs` | locks: of an ingest for its writer, of a digest to publish, delete or label |
 //! | `temp.rs`, `staged.rs`, `file_lease.rs` | files that have no final name yet |
-//! | `publish.rs` | the way by which all bytes become blobs |
+//! | `publish.rs` | publication: the only place where bytes become blobs |
 //! | `blob.rs` | the bytes of blobs |
-//! | `access_time.rs`, `last_use.rs` | when a blob was last used |
+//! | `access_time.rs`, `last_use.rs` | the time of the last use of a blob |
 //! | `remove.rs`, `removed.rs`, `quarantine.rs` | delete; names that are removed; damaged copies |
-//! | `meta/`, `labels.rs`, `images.rs` | what is known of blobs, and image names |
-//! | `leases.rs`, `own_leases.rs`, `protect.rs` | what garbage collection must not remove |
+//! | `meta/`, `labels.rs`, `images.rs` | facts about blobs, and image names |
+//! | `leases.rs`, `own_leases.rs`, `protect.rs` | protection from garbage collection |
 //! | `foreign.rs` | another program that collects garbage |
-//! | `reserve.rs` | room on the disk for collections |
+//! | `reserve.rs` | space on the disk that is kept for collections |
 //! | `events.rs` | changes, for subscribers in this process |
-//! | `listing.rs`, `kept.rs`, `walk.rs` | which blobs there are |
+//! | `listing.rs`, `kept.rs`, `walk.rs` | the list of all blobs |
 //! | `users.rs` | the number of open files |
 
 mod access_time;
@@ -79,7 +79,7 @@ pub struct Volume {
     pub(crate) own_leases: OwnLeases,
     pub(crate) meta: Meta,
     pub(crate) read_only: bool,
-    /// Whether what was acknowledged survives a power loss, or only the end of the process.
+    /// Whether acknowledged changes survive a power loss, or only the end of the process.
     pub(crate) durable: bool,
     events: OnceLock<Arc<Events>>,
     notes: Vec<String>,
@@ -137,7 +137,7 @@ impl Volume {
         })
     }
 
-    /// Which root it is, for those who compare; None in a volume that was opened read-only.
+    /// The identity of the root, for comparisons; None in a volume that was opened read-only.
     pub fn identity(&self) -> Option<FileId> {
         self.locks.identity()
     }
@@ -147,7 +147,7 @@ impl Volume {
         self.events.get_or_init(Arc::default)
     }
 
-    /// Share the source of another volume on the same root. It has no effect after the first use of the own one.
+    /// Share the source of another volume on the same root. It has no effect after the first use of this volume's own source.
     pub fn share_events(&self, events: Arc<Events>) {
         self.events.set(events).ok();
     }
@@ -162,7 +162,7 @@ impl Volume {
         self.read_only
     }
 
-    /// Notes for people on this store: that labels were lost, for example.
+    /// Readable notes about problems of this store, for example that labels were lost.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = self.notes.clone();
         // Damage may have been found since.
@@ -170,7 +170,7 @@ impl Volume {
         notes
     }
 
-    /// Refuse all later calls, and let go of the metadata and of the store's lock; false if nothing was left to do.
+    /// Refuse all later calls, and release the metadata and the store's lock; false if this was already done.
     pub(crate) fn close(&self) -> bool {
         let closes = self.process.is_current() && !self.closed.swap(true, Ordering::AcqRel);
         if closes {

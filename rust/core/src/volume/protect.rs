@@ -4,7 +4,7 @@
 //! transaction. So if a caller finds no note, or removes it, and finds the file after that, no collection removes the blob before
 //! it has noted the blob again and the grace time has passed. `docs/lifecycle-protocol.md` has all of it.
 //!
-//! A store in which nothing was ever collected has no notes, and nothing is asked.
+//! A store in which nothing was ever collected has no notes, and no question is asked.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -21,7 +21,7 @@ use crate::waiting::Patience;
 /// The first bytes of a blob, which say whether it may be a document.
 const HEAD: u64 = 256;
 
-/// The time after which an answer is too old to be given. The grace time of a collection should be at least twice as long.
+/// The age at which an answer is too old to be returned. The grace time of a collection should be at least twice as long.
 const LATE_NS: i64 = 3600 * 1_000_000_000;
 
 impl Volume {
@@ -43,9 +43,9 @@ impl Volume {
         self.meta.try_protect(&noted.digests, &[])
     }
 
-    /// Do work that ends with the answer that blobs are stored, which may be an error, and return that answer. It is done again if it took so long, for
-    /// example because the process was suspended, that a collection may have found the blobs as garbage and removed them since they
-    /// were protected. A lease has no such limit.
+    /// Do work whose answer says that blobs are stored, which may be an error, and return that answer. The work is repeated if it took so long, for
+    /// example because the process was suspended, that a collection may have noted and removed the blobs since they
+    /// were protected. Under a lease there is no such limit.
     pub(crate) fn in_time<T>(&self, lease: Option<&str>, mut work: impl FnMut() -> Result<T>) -> Result<T> {
         if lease.is_some() || !self.root.is_collected() {
             return work();

@@ -1,12 +1,12 @@
-//! Publication: the only way by which bytes become a blob.
+//! Publication: the only way in which bytes become a blob.
 //!
 //! | Step | A power cut or a failure after it leaves |
 //! | --- | --- |
 //! | the bytes are synced (`flush.rs`) | nothing visible |
 //! | mode and time are set | nothing visible |
-//! | take the digests' locks; notes of garbage go (`protect.rs`); the labels become durable | rows without a file, which mean nothing |
-//! | the names are given | nothing, or whole blobs, not acknowledged |
-//! | the locks are given back, the files (where `sys/promise.rs` says so) and the directory are synced | the blobs |
+//! | the digests are locked; notes of garbage are removed (`protect.rs`); the labels become durable | rows without a file, which have no effect |
+//! | the names are given | nothing, or complete blobs, not acknowledged |
+//! | the locks are released, the files (where `sys/promise.rs` says so) and the directory are synced | the blobs |
 //!
 //! Several blobs can be published together. Each step is then made once for all of them, and the failure of a shared step
 //! is the failure of each.
@@ -15,8 +15,8 @@
 //! and ours takes its place.
 //!
 //! The locks do not cover the sync of the directory, which takes longest. A process that finds a name before that does not rely
-//! on it: a put and an update sync the directory themselves, and a delete removes a blob that was not acknowledged yet, as
-//! if it had come a moment later.
+//! on it: a put and an update sync the directory themselves. A delete may remove a blob that was not acknowledged yet, as
+//! if the delete had come a moment later.
 
 mod aside;
 mod candidate;
@@ -67,7 +67,7 @@ impl Volume {
         Ok(published)
     }
 
-    /// Make durable that an owned file has lost its old name, where the sync of its new one does not.
+    /// Make the removal of an owned file's old name durable, where the sync of its new name does not.
     fn settle_old_name(&self, dir: &BlobDir, staged: Staged<'_>) -> Result<()> {
         match staged {
             Staged::Owned { dir: old, .. } if dir.naming(self.sys.as_ref()) == Naming::Everything => {
@@ -115,7 +115,7 @@ impl Volume {
             publication.come_second();
         }
         let Ok(large) = self.write_rows(&mut publications) else { return all(Err(Busy)) };
-        // From here on there is no wait but for the disk.
+        // From here on the only waits are for the disk.
         let tried = publications.into_iter().map(|publication| self.finish(publication)).collect();
         drop(lock);
         self.meta.remember(&large);
@@ -160,8 +160,8 @@ impl Volume {
         Ok(())
     }
 
-    /// Make the rows durable of those that need one, all at once, and remember the large ones without; return those that
-    /// are to be remembered later, as another process writes.
+    /// Make the rows of those files that need one durable, all at once, and remember the large files without a row. Return the files
+    /// that must be remembered later, because another process writes.
     fn write_rows(&self, publications: &mut [Publication<'_>]) -> Result<Vec<Row>, Busy> {
         let needed = publications.iter().filter(|publication| publication.fate == Fate::Row);
         let rows: Vec<Row> = needed.map(Publication::row).collect();
@@ -181,8 +181,8 @@ impl Volume {
         Ok(large)
     }
 
-    /// Sync the names that need it, all at once: then those blobs survive a power loss. Every caller that needed it gets a
-    /// failure.
+    /// Sync the names that need it, all at once: then these blobs survive a power loss. A failure is raised to every caller that
+    /// needed the sync.
     ///
     /// `files` are those that were placed. `oldest` is as in `flush`, if there may be many.
     pub(crate) fn acknowledge(

@@ -1,4 +1,4 @@
-//! The damaged copies that were moved aside: which there are, and their removal.
+//! The damaged copies that were moved aside: their list, and their removal.
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -52,7 +52,7 @@ impl Volume {
             else {
                 continue;
             };
-            // DURABILITY: not synced. What a power cut brings back is listed again.
+            // DURABILITY: not synced. A copy that a power cut restores is listed again.
             found(self.sys.unlink(dir.as_fd(), &name.to_string_lossy())).at("unlink", || &copy.path)?;
         }
         Ok(all)

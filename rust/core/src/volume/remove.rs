@@ -1,4 +1,4 @@
-//! Taking blobs out of the store.
+//! Deleting blobs, and moving them into quarantine.
 
 use std::path::PathBuf;
 use std::slice;
@@ -17,7 +17,7 @@ use crate::volume::removed::Removed;
 use crate::waiting::Patience;
 
 impl Volume {
-    /// Delete a blob and its labels; on return that survives a power loss. It needs no space on the disk.
+    /// Delete a blob and its labels; on return the removal survives a power loss. It needs no space on the disk.
     ///
     /// `Cancelled` means that nothing was changed: once the blob is gone, there is no wait.
     pub fn delete(&self, digest: &Digest) -> Result<()> {
@@ -137,7 +137,7 @@ impl Volume {
         }
     }
 
-    /// Remove the rows of blobs that are gone, but of none that is there again; None while another process has a lock.
+    /// Remove the rows of blobs that are gone, but not of a blob that is stored again; None while another process has a lock.
     fn try_forget_gone(&self, digests: &[Digest]) -> Result<Option<()>> {
         let Some(_lock) = self.locks.try_digests(digests)? else { return Ok(None) };
         let mut gone = Vec::with_capacity(digests.len());

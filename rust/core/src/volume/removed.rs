@@ -1,11 +1,11 @@
-//! Files whose names are removed one after the other.
+//! Files whose names are removed one after another.
 
 use std::io;
 use std::os::fd::BorrowedFd;
 
 use crate::sys::{Fd, Naming, Sys, missing};
 
-/// How many files are kept open at most.
+/// The most files that are kept open.
 const MOST: usize = 64;
 
 /// Files of one directory whose removal is not synced, kept open where the file system needs that: while they are, their inodes are
@@ -13,7 +13,7 @@ const MOST: usize = 64;
 /// file system could take that directory from its own name.
 pub(crate) struct Removed {
     held: Vec<Fd>,
-    /// How many of them are synced. Then none is added before these are forgotten.
+    /// The number of files whose removal is synced. Until these are forgotten, no file is added.
     synced: usize,
     holds: bool,
 }
@@ -38,7 +38,7 @@ impl Removed {
         Ok(true)
     }
 
-    /// Whether as many files are held as may be.
+    /// Whether the most files are held.
     pub fn is_full(&self) -> bool {
         self.held.len() >= MOST
     }

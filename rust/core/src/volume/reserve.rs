@@ -1,5 +1,5 @@
-//! Room on the disk that is kept for collections, and for the removal of names and leases: on a full disk they have to write before
-//! anything is freed.
+//! Space on the disk that is kept for collections, and for the removal of names and leases: on a full disk these must write before
+//! they free anything.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -9,11 +9,11 @@ use crate::error::{Error, Result};
 use crate::format::names::{PRIVATE_MODE, RESERVE};
 use crate::volume::Volume;
 
-/// How much room is kept, the most that there is. A collection of some hundred blobs needs 100 to 500 KiB.
+/// The bytes of space that are kept. A collection of some hundred blobs needs 100 to 500 KiB.
 const BYTES: [u64; 4] = [1 << 20, 3 << 18, 1 << 19, 1 << 18];
 
 impl Volume {
-    /// Keep room for later collections, in a file of size 0. A file system that cannot do that, or has no room, keeps none.
+    /// Keep space for later collections, in a file of size 0. If the file system cannot do that, or has no space, nothing is kept.
     pub(crate) fn keep_reserve(&self) {
         if self.is_reserve_used.swap(false, Ordering::Relaxed) {
             // DURABILITY: nothing depends on it; see below.
@@ -25,12 +25,12 @@ impl Volume {
             other => other,
         };
         if file.is_ok_and(|file| !BYTES.iter().any(|size| sys.preallocate(file.as_fd(), *size).is_ok())) {
-            // DURABILITY: not synced. A power cut leaves an empty file at worst, which counts for nothing.
+            // DURABILITY: not synced. A power cut leaves at worst an empty file, which has no effect.
             sys.unlink(root, RESERVE).ok();
         }
     }
 
-    /// Give up that room if an error says that there is no other; return whether to try again.
+    /// Free this space if an error says that the disk is full; return whether to try again.
     pub(crate) fn use_reserve(&self, error: &Error) -> bool {
         // DURABILITY: nothing depends on it. A full btrfs refuses to truncate a file, but removes it.
         if !error.is_full() || self.sys.unlink(self.root.dir(), RESERVE).is_err() {

@@ -67,7 +67,7 @@ impl Root {
         Ok(root)
     }
 
-    /// Make what is missing in a root that is open for writing.
+    /// Make the missing directories of a root that is open for writing.
     fn complete(&mut self, marked: bool) -> Result<()> {
         if !marked {
             self.refuse_foreign_ingests()?;
@@ -89,7 +89,7 @@ impl Root {
         Ok(())
     }
 
-    /// Refuse directories that no file of the root can be linked or renamed into.
+    /// Refuse directories into which no file of the root can be linked or renamed.
     fn refuse_other_mounts(&self, parts: &[(&str, &Fd)]) -> Result<()> {
         let mount = |dir| self.sys.mount(dir).at("statx", || &self.path);
         let root = mount(self.dir())?;
@@ -142,7 +142,7 @@ impl Root {
         self.new
     }
 
-    /// How the store began.
+    /// The origin of the store.
     pub fn origin(&self) -> Origin {
         match (self.new, self.adopted) {
             (false, _) => Origin::Old,
@@ -162,7 +162,7 @@ impl Root {
         marker::check(self.sys.as_ref(), self.dir(), &self.path)
     }
 
-    /// Note that garbage may have been collected here.
+    /// Record that garbage may have been collected here.
     pub(crate) fn set_collected(&self) {
         self.collected.store(true, Ordering::Release);
     }
@@ -198,7 +198,7 @@ impl Root {
         self.open_blob_dir(algorithm, false)
     }
 
-    /// The directory of an algorithm's blobs, if it is known and no thread is at work on it.
+    /// The directory of an algorithm's blobs, if it is known and no thread is opening it.
     pub(crate) fn known_blob_dir(&self, algorithm: Algorithm) -> Option<Arc<BlobDir>> {
         let dirs = self.blob_dirs.try_lock().ok()?;
         dirs[Algorithm::ALL.iter().position(|known| *known == algorithm)?].clone()

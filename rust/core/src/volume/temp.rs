@@ -15,7 +15,7 @@ use crate::format::names::temp_name;
 use crate::sys::{Fd, Hold, Process, Sys};
 use crate::waiting::Patience;
 
-/// A temporary file; gone when dropped, unless it was published.
+/// A temporary file. It is removed when dropped, unless it was published.
 pub(crate) struct Temp {
     process: Process,
     sys: Arc<dyn Sys>,
@@ -72,11 +72,11 @@ impl Temp {
 
 impl Drop for Temp {
     fn drop(&mut self) {
-        // In a child of a fork the file is the parent's.
+        // In a child of a fork, the file belongs to the parent.
         if let Some((dir, name)) = &self.name
             && self.process.is_current()
         {
-            // After publication the name is gone; names are never used twice, so it cannot be another's.
+            // After publication the name is gone; names are never used twice, so no other file can have it.
             self.sys.unlink(dir.as_fd(), name).ok();
         }
     }
@@ -99,7 +99,7 @@ pub(crate) fn unique_name(sys: &dyn Sys) -> String {
     temp_name(std::process::id(), sys.now_ns(), count)
 }
 
-/// Remove what crashed processes left in `tmp/`. What cannot be removed now is left to the next open.
+/// Remove the files that crashed processes left in `tmp/`. Files that cannot be removed now are left to the next open.
 pub(crate) fn sweep(root: &Root) {
     let Ok(Some(tmp)) = root.tmp() else { return };
     let sys = root.sys().as_ref();

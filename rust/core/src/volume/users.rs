@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// How many values have files of one store open.
+/// The number of values that have files of one store open.
 #[derive(Default)]
 pub struct Users {
     count: Mutex<usize>,
@@ -19,7 +19,7 @@ impl Users {
         User(Arc::clone(self))
     }
 
-    /// Wait until nothing counts any more.
+    /// Wait until the count is zero.
     pub fn wait_for_none(&self) {
         let left = self.left.wait_while(self.count(), |count| *count > 0);
         drop(left.unwrap_or_else(PoisonError::into_inner));

@@ -1,10 +1,10 @@
 //! Listing blobs, ordered by digest.
 //!
-//! The names come from the directories, because the files are the truth; all else comes from the rows, because a look at
-//! every file costs ten times as much. A blob without a row is looked at, and its row is remembered for the next walk.
-//! A filter that asks for labels takes the names from the label index instead, and looks whether their files are there.
-//! The names of a directory are kept for as long as it does not change (`kept.rs`), and what comes next is made
-//! ready while the caller looks at what came before (`walk/ahead.rs`).
+//! The names come from the directories, because only the files say that a blob exists; all other facts come from the rows, because
+//! a look at every file costs ten times as much. A blob without a row is inspected, and its row is written for the next walk.
+//! With a filter on labels, the names come from the label index instead, and their files are then checked.
+//! The names of a directory are kept for as long as it does not change (`kept.rs`), and the next blobs are
+//! prepared while the caller uses the last ones (`walk/ahead.rs`).
 
 mod ahead;
 
@@ -29,7 +29,7 @@ const BATCH: usize = 1024;
 /// The same where a match may take milliseconds: a step cannot be cancelled.
 const SLOW_BATCH: usize = 16;
 
-/// A walk under way. Blobs that come or go meanwhile may be seen or not; all others are seen once.
+/// A walk in progress. Blobs that are added or removed meanwhile may be seen or not; all others are seen once.
 pub struct Walk {
     volume: Arc<Volume>,
     filter: Filter,
@@ -71,7 +71,7 @@ impl Walk {
             let most = if self.filter.is_slow() { SLOW_BATCH } else { most.clamp(64, BATCH) };
             let rows = self.step(most)?;
             if self.filter.asks_for_labels() {
-                // Also when the damage was met just now: a filter must not take a lost label for an absent one.
+                // Also if the damage was found just now: a filter must not treat a lost label as absent.
                 self.volume.meta.check_labels_readable()?;
             }
             let Some(rows) = rows else {

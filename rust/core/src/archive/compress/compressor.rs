@@ -106,7 +106,7 @@ impl Compressor {
         Ok(filled)
     }
 
-    /// Hand over what is ready.
+    /// Give the caller the output that is ready.
     fn give(&mut self, output: &mut [u8]) -> usize {
         let rest = &self.ready[self.given..];
         let count = rest.len().min(output.len());

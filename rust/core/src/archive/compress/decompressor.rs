@@ -4,7 +4,7 @@ use super::Format;
 use super::codec::Codec;
 use crate::error::{Error, Result};
 
-/// Below so many bytes of output no ratio means anything.
+/// Below this number of bytes of output, the ratio means nothing.
 const RATIO_FROM: u64 = 1 << 20;
 
 /// The limits of decompression.

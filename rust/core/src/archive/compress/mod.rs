@@ -35,7 +35,7 @@ const MAGIC: [(&[u8], Format); 3] =
 const SKIPPABLE: [u8; 3] = [0x2a, 0x4d, 0x18];
 
 impl Format {
-    /// So many bytes decide.
+    /// The number of bytes that identify the format.
     pub const HEAD: usize = 6;
 
     /// Return the format of what begins with `head`; fewer than [`Self::HEAD`] bytes are taken for the whole input.

@@ -1,4 +1,4 @@
-//! Where a large document can be cut, so that its parts can be decoded one after the other.
+//! Finds the places at which a large document can be cut, so that its parts can be decoded one after another.
 
 use super::MOST_DEPTH;
 
@@ -152,7 +152,7 @@ struct Open {
 }
 
 impl Open {
-    /// Go past a token. Nothing stands after a large value in one element.
+    /// Skip a token. Nothing follows a large value in one element.
     fn token(&mut self, start: usize, end: usize) -> Option<()> {
         if self.large.is_some() {
             return None;

@@ -1,8 +1,8 @@
 //! The entries of an archive by name: the first of each name, and the targets of links.
 //!
 //! An archive may have a million entries, so each is packed into some 10 bytes and its name. Of a name with 64 hex digits only
-//! those are kept, in 32 bytes, and the texts before and after them once for all names. Where a link leads is found out once,
-//! however long the chain and however often it is asked for.
+//! those are kept, in 32 bytes, and the texts before and after them once for all names. The target of a link is found only once,
+//! however long the chain is and however often it is requested.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;

@@ -1,4 +1,4 @@
-//! One header block, taken apart.
+//! Parsing of one header block.
 
 use super::field::{number, text};
 use super::{BLOCK, Fault, Kind, shown};
@@ -34,7 +34,7 @@ pub(super) fn raw_name(block: &[u8; BLOCK]) -> &[u8] {
     &block[..end]
 }
 
-/// Take a header block apart. Fields that no import uses are still held to their form.
+/// Parse a header block. Fields that no import uses must also have the right form.
 pub(super) fn parse(block: &[u8; BLOCK]) -> Result<Header, Fault> {
     check_sum(block)?;
     let announced = announced(block[156])?;
@@ -101,7 +101,7 @@ fn check_sum(block: &[u8; BLOCK]) -> Result<(), Fault> {
     }
 }
 
-/// Whether a block has a header's checksum: what begins otherwise is no archive.
+/// Whether a block has a valid header checksum. Input that begins otherwise is not an archive.
 pub(super) fn has_sum(block: &[u8; BLOCK]) -> bool {
     check_sum(block).is_ok()
 }

@@ -49,7 +49,7 @@ impl Extended {
         Err(Fault::new("an entry after its extended header", "another extended header"))
     }
 
-    /// Keep what an extended header said.
+    /// Keep the values of an extended header.
     pub(super) fn keep(&mut self, announced: Announced, data: &[u8]) -> Result<(), Fault> {
         match announced {
             Announced::Pax => self.records = Some(super::pax::parse(data, false)?),
@@ -67,7 +67,7 @@ impl Extended {
         record.or(self.name.as_deref()).unwrap_or(header)
     }
 
-    /// Return what all headers of an entry say together.
+    /// Return the values that all headers of an entry give together.
     pub(super) fn agree(self, kind: Kind, header: Header) -> Result<Agreed, Fault> {
         let records = self.records.unwrap_or_default();
         let size = size(header.size, records.size)?;

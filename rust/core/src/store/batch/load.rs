@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use crate::error::{At, Result};
 use crate::sys::{FileKind, Sys, read_full_at};
 
-/// How far a file is read on that has grown since its size was asked for.
+/// The number of bytes by which the buffer grows for a file that is longer than its size was.
 const STEP: usize = 64 * 1024;
 
-/// Where the bytes of a blob are.
+/// The place of a blob's bytes.
 #[derive(Clone, Debug)]
 pub enum Source<'a> {
     /// In memory.
@@ -47,7 +47,7 @@ pub(super) fn bytes<'a>(sys: &dyn Sys, source: &'a Source<'_>) -> Result<Option<
         return Ok(None);
     }
     let mut bytes = Vec::new();
-    // One more than there is: then a single read finds the end.
+    // One byte more than the file has: then a single read finds the end.
     let mut step = usize::try_from(stat.size).unwrap_or(usize::MAX).saturating_add(1);
     loop {
         let done = bytes.len();

@@ -5,7 +5,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use crate::error::Result;
 use crate::waiting::Patience;
 
-/// The most parts of batches at a time, each of whose bytes are in memory.
+/// The most parts of batches at a time. The bytes of each part are in memory.
 const MOST_PARTS: usize = 8;
 
 /// The most files of one part: their descriptors are open until they have their names. More would hardly be faster.
@@ -19,7 +19,7 @@ struct Taken {
     files: usize,
 }
 
-/// A share of that; given back on drop.
+/// A share of these resources; released on drop.
 pub(super) struct Share {
     files: usize,
 }
@@ -40,7 +40,7 @@ impl Share {
     pub fn take(files: usize) -> Result<Self> {
         let most = descriptors() / 2;
         let too_much = |taken: &mut Taken| {
-            // The first one always gets its share, whatever the limit is by then.
+            // The first part always gets its share, whatever the limit is.
             taken.parts > 0 && (taken.parts == MOST_PARTS || taken.files + files > most)
         };
         let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);

@@ -18,16 +18,16 @@ use crate::volume::Volume;
 use crate::volume::lock::{CollectorLock, DigestLook};
 use crate::waiting::Patience;
 
-/// So many blobs are counted at once.
+/// The number of blobs that are counted at once.
 const COUNTED: usize = 8192;
 
-/// So many blobs are reported at once.
+/// The number of blobs that are reported at once.
 const REPORTED: usize = 512;
 
-/// So often a dry run marks at most.
+/// The most times that a dry run marks.
 const MOST_PASSES: usize = 4;
 
-/// A collection under way.
+/// A collection in progress.
 pub struct Collection {
     process: Process,
     options: Options,
@@ -247,7 +247,7 @@ impl Collection {
         Ok(is_dry_run && passes < MOST_PASSES && self.sweep.marking.volume.meta.version()? != version)
     }
 
-    /// Mark again. A blob that a root has kept before does not go.
+    /// Mark again. A blob that a root has kept before is not removed.
     fn begin_again(&mut self) -> Phase {
         let again = self.sweep.marking.again();
         let mut before = mem::replace(&mut self.sweep, Sweep::new(0, again));
@@ -261,7 +261,7 @@ impl Collection {
         Phase::Order(Order::new(self.options.max_bytes.is_some()))
     }
 
-    /// How many bytes are to go; None if all that may.
+    /// The bytes to remove; None for all removable garbage.
     fn excess(&self) -> Option<u64> {
         self.options.max_bytes.map(|most| self.total.saturating_sub(most))
     }
@@ -281,7 +281,7 @@ impl Collection {
         Ok(Some(end))
     }
 
-    /// Say of that garbage whether it would go; false at the end.
+    /// Report whether that garbage would be removed; false at the end.
     fn show(&mut self, next: usize) -> bool {
         let Some(piece) = self.sweep.garbage.pieces.get(next).copied() else { return false };
         let is_enough = self.excess().is_some_and(|excess| self.report.bytes >= excess);
@@ -330,7 +330,7 @@ impl Collection {
         }
     }
 
-    /// Tell writers that there is no collection any more.
+    /// Tell writers that no collection is running any more.
     fn stop(&mut self) {
         let number = mem::take(&mut self.sweep.number);
         if number > 0 && self.process.is_current() && self.sweep.marking.volume.check_open().is_ok() {
@@ -343,7 +343,7 @@ impl Collection {
         mem::take(&mut self.found)
     }
 
-    /// How far the collection is.
+    /// The progress of the collection.
     pub fn progress(&self) -> Progress {
         match self.phase {
             Phase::Remove(..) | Phase::Count(_) | Phase::End => {

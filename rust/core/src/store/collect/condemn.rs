@@ -29,13 +29,13 @@ const BATCH: usize = 32;
 /// How often a full disk is tried again before anything could be condemned.
 const MOST_TRIES: usize = 3;
 
-/// The garbage, and its way out.
+/// The garbage, and the state of its removal.
 pub(super) struct Sweep {
     /// The number of the collection; 0 for a dry run.
     pub number: u64,
     pub marking: Marking,
     pub garbage: Garbage,
-    /// How many bytes are to go; None for all that may.
+    /// The bytes to remove; None for all removable garbage.
     pub limit: Option<u64>,
     /// How many bytes were condemned.
     pub bytes: u64,
@@ -58,7 +58,7 @@ pub(super) struct Sweep {
 enum Fate {
     Condemned,
     Spared,
-    /// The time was over before it.
+    /// The time of the step was over before it was handled.
     Left,
 }
 
@@ -240,7 +240,7 @@ impl Sweep {
         }
     }
 
-    /// Make durable that the blobs have lost their names.
+    /// Make the removal of the blobs' names durable.
     fn sync(&mut self) -> Result<()> {
         let volume = &self.marking.volume;
         for (place, algorithm) in Algorithm::ALL.into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The times of collections that get no others: settings of the store, so that all who collect it use the same.
+//! The default times of collections: settings of the store, so that all processes that collect it use the same times.
 
 use crate::error::Result;
 use crate::format::metadata::{GRACE, INGEST_AGE};
@@ -20,7 +20,7 @@ impl Store {
             self.volume.check_writable()?;
             self.volume.meta.set_settings(&given)?;
         }
-        // What is no number counts as not set.
+        // A value that is not a number counts as not set.
         let number = |name| {
             let text = self.volume.meta.setting(name)?;
             Ok(text.and_then(|text| text.parse().ok()).filter(|ns: &i64| *ns >= 0))

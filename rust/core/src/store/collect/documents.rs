@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::volume::Volume;
 
-/// So many bytes say whether a blob may be a document.
+/// The number of first bytes that show whether a blob may be a document.
 const HEAD: u64 = 256;
 
 /// A blob as a document.
@@ -14,13 +14,13 @@ const HEAD: u64 = 256;
 pub(super) enum Content {
     /// It is not stored.
     Absent,
-    /// It is no document.
+    /// It is not a document.
     Leaf,
     /// It may be a document, and is too large to be read now.
     Later,
-    /// It is whole, and not JSON although it begins like that or should be.
+    /// It is complete, but not JSON, although it begins like JSON or should be a document.
     Malformed,
-    /// It is whole, and names these blobs.
+    /// It is complete, and names these blobs.
     Document(References),
 }
 

@@ -1,4 +1,4 @@
-//! The blobs that no root keeps: how large they are, and what they name.
+//! The blobs that no root keeps, with their sizes and the blobs that they name.
 
 use crate::sys::Stat;
 use crate::volume::used_ns;
@@ -15,7 +15,7 @@ pub(super) struct Piece {
     pub inode: u64,
     /// When a collection first found that no root keeps it.
     pub since_ns: Option<i64>,
-    /// It goes after the blobs of lower levels: those that name it.
+    /// It is removed after the blobs of lower levels, which name it.
     pub level: usize,
 }
 

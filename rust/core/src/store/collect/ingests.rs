@@ -1,4 +1,4 @@
-//! Ingests that no writer has come back to.
+//! Abandoned ingests: no writer has resumed them.
 
 use std::collections::HashSet;
 

@@ -20,7 +20,7 @@ const SEARCHED: usize = 256;
 const PAGE: usize = 256;
 
 impl Marking {
-    /// Look at the next files from the number `next` on that no root has reached, and return where to continue; None at the end.
+    /// Look at the next files, from the number `next` on, that no root has reached. Return where to continue; None at the end.
     ///
     /// Each gets a note, unless it has one. A file whose note is younger than `grace_ns` is spared, with what it names.
     pub fn look(&mut self, next: usize, grace_ns: i64, garbage: &mut Garbage) -> Result<Option<usize>> {
@@ -88,7 +88,7 @@ impl Marking {
         Ok(())
     }
 
-    /// Have a note of a blob written. On a full disk the notes leave room for the collection to go on; blobs without a note stay.
+    /// Queue the note of a blob. On a full disk the notes leave enough space for the collection to continue; blobs without a note stay.
     fn add_note(&mut self, digest: &Digest, stat: &Stat) {
         let Some(pending) = &mut self.pending else { return };
         let note = || {
@@ -124,7 +124,7 @@ pub(super) fn is_older(sys: &dyn Sys, note: &Note, age_ns: i64) -> bool {
         && (!is_this_boot || sys.boot_ns().saturating_sub(note.boot_ns) >= age_ns)
 }
 
-/// Whether a note is of that file.
+/// Whether a note belongs to that file.
 pub(super) fn is_of(note: &Note, stat: &Stat) -> bool {
     note.inode == stat.id.inode && note.mtime_ns == stat.mtime_ns
 }

@@ -1,4 +1,4 @@
-//! Marking: what roots keep, and what that names.
+//! Marking: the blobs that roots keep, and the blobs that these name.
 
 use std::collections::{HashMap, HashSet};
 use std::mem;
@@ -32,7 +32,7 @@ const SMALL_DOCUMENT: u64 = 64 << 10;
 /// The most warnings that are kept.
 const MOST_WARNINGS: usize = 100;
 
-/// A root: something that keeps a blob by itself.
+/// A root: a cause that keeps a blob by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RootName {
     /// Its kind.
@@ -43,7 +43,7 @@ pub struct RootName {
     pub until_ns: Option<i64>,
 }
 
-/// Where the next roots come from.
+/// The source of the next roots.
 #[derive(Debug)]
 pub(super) enum Roots {
     /// Image names after this one.
@@ -77,7 +77,7 @@ pub(super) struct Marking {
     pub warnings: Vec<String>,
     /// The refs of ingests that are discarded.
     pub abandoned: HashSet<String>,
-    /// How many blobs were followed or looked at.
+    /// The number of blobs that were followed or looked at.
     pub visited: u64,
     /// By which the wall clock is judged.
     pub clock: Option<BootClock>,
@@ -231,7 +231,7 @@ impl Marking {
         time_ns.is_some_and(|time_ns| time_ns <= now_ns())
     }
 
-    /// Whether all that was reached was followed.
+    /// Whether all blobs that were reached have been followed.
     pub fn is_settled(&self) -> bool {
         self.following.is_none() && self.large.is_none() && self.marks.is_settled()
     }
@@ -309,7 +309,7 @@ impl Marking {
                 None => return Ok(None),
             },
         }
-        // What a document names comes last.
+        // The blobs that a document names come last.
         let last = names.last().filter(|_| is_cut).copied();
         Ok(Some(Names::new(names, last)))
     }

@@ -1,4 +1,4 @@
-//! Which blobs a collection has reached: a byte for each stored blob, and little more.
+//! The marks of a collection on the blobs that it has reached: little more than a byte for each stored blob.
 
 use std::collections::HashMap;
 use std::mem;
@@ -35,7 +35,7 @@ const SPARES: u8 = 64;
 /// A root has kept it when a dry run marked before.
 const WAS_KEPT: u8 = 128;
 
-/// So many blobs are compared at once.
+/// The number of blobs that are compared at once.
 const COMPARED: usize = 2048;
 
 /// The blobs, by numbers: first those that were listed, in order, then others that were reached.
@@ -61,7 +61,7 @@ pub(super) enum Origin {
     Blob(u32),
 }
 
-/// The listing of a root, under way.
+/// The listing of a root, in progress.
 #[derive(Default)]
 pub(super) struct Lists {
     tables: Vec<(usize, Names)>,
@@ -228,7 +228,7 @@ impl Marks {
         self.queue.split_off(self.queue.len().saturating_sub(most))
     }
 
-    /// Have blobs that were taken followed later.
+    /// Put back blobs that were taken, to be followed later.
     pub fn put_back(&mut self, left: Vec<(usize, bool)>) {
         self.queue.extend(left);
     }

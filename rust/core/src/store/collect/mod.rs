@@ -1,18 +1,18 @@
-//! Garbage collection: one collection, in steps, beside all other work on the store. `docs/lifecycle-protocol.md` has the protocol.
+//! Garbage collection: one collection, in steps, concurrent with all other work on the store. `docs/lifecycle-protocol.md` has the protocol.
 //!
 //! | File | Does |
 //! | --- | --- |
-//! | `defaults.rs` | the times of collections that get no others |
-//! | `start.rs` | refuses where it cannot be known which blobs are needed; begins |
+//! | `defaults.rs` | the default times of collections |
+//! | `start.rs` | starts a collection, or refuses if the store cannot know which blobs are needed |
 //! | `collection.rs` | the phases of a collection, in steps |
-//! | `mark.rs`, `marks.rs`, `names.rs`, `documents.rs` | what roots keep, and what that names |
+//! | `mark.rs`, `marks.rs`, `names.rs`, `documents.rs` | the blobs that roots keep, and the blobs that these name |
 //! | `look.rs`, `garbage.rs`, `order.rs` | the files that no root has reached, their notes, and the order in which they may go |
 //! | `pending.rs` | the rows that it writes, and how it lets other writers go first |
-//! | `ingests.rs` | ingests that no writer has come back to |
+//! | `ingests.rs` | abandoned ingests, which no writer has resumed |
 //! | `condemn.rs`, `unlinking.rs` | takes blobs out of `blobs/`, and removes them |
 //! | `why.rs` | why a blob is kept |
 //!
-//! A collection that ends early, however it does, leaves garbage to the next one and nothing else.
+//! A collection that ends early, in whatever way, leaves only garbage, which the next one removes.
 
 mod collection;
 mod condemn;

@@ -7,7 +7,7 @@ use crate::digest::Digest;
 use crate::error::Result;
 use crate::volume::meta::Meta;
 
-/// Once the blobs of a batch name so many, the rest of it has to wait. So many are followed at once.
+/// When the blobs of a batch name this number of blobs, the rest of the batch must wait. This number is followed at once.
 pub(super) const MOST_NAMED: usize = 512;
 
 /// The blobs that a blob names.

@@ -1,4 +1,4 @@
-//! The order in which garbage goes, found in parts.
+//! The order in which garbage is removed, computed in parts.
 
 use std::cmp::Ordering;
 use std::mem;

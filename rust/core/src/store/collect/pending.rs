@@ -9,10 +9,10 @@ use crate::error::{Error, Result};
 use crate::volume::Volume;
 use crate::volume::meta::{Checked, Meta, Note, Record};
 
-/// The most rows of a transaction. So many are worth one.
+/// The most rows of a transaction, and the number that is worth a transaction.
 const MOST: usize = 128;
 
-/// The most notes that a full disk is asked to take: the rest of the reserve is for the removals.
+/// The most notes that are written on a full disk: the rest of the reserve is for the removals.
 const MOST_NOTES_IN_RESERVE: usize = 512;
 
 /// How often a collection pauses for others before it writes. With its pauses that is some milliseconds: longer than the pauses
@@ -51,7 +51,7 @@ impl Pending {
         has_room
     }
 
-    /// Have notes removed.
+    /// Queue the removal of notes.
     pub fn remove_notes(&mut self, digests: impl Iterator<Item = Digest>) {
         self.records.extend(digests.map(Record::NoNote));
     }

@@ -11,7 +11,7 @@ use crate::sys::{Fd, FileKind};
 use crate::volume::Volume;
 use crate::volume::removed::Removed;
 
-/// The removal of what is in `condemned/`, under way. No other collection adds to it.
+/// The removal of the files in `condemned/`, in progress. No other collection adds files.
 pub(super) struct Unlinking {
     volume: Arc<Volume>,
     /// The directories that are still to be gone through, the next one last.
@@ -46,7 +46,7 @@ impl Unlinking {
             return Ok(Some(0));
         }
         if let Some(name) = self.names.pop() {
-            // DURABILITY: what a power cut brings back is removed by the next collection.
+            // DURABILITY: not synced; the next collection removes files that a power cut restores.
             let is_removed = self.removed.unlink(sys, dir.as_fd(), &name).at("unlink", || path().join(&name))?;
             return Ok(Some(usize::from(is_removed)));
         }
@@ -71,7 +71,7 @@ impl Unlinking {
 impl Drop for Unlinking {
     fn drop(&mut self) {
         if let Some(dir) = self.dirs.last() {
-            // A collection that ends early; a failure changes no promise.
+            // The collection ends early; a failure breaks no promise.
             self.removed.settle(self.volume.sys.as_ref(), dir.as_fd()).ok();
         }
     }

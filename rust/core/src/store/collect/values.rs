@@ -1,21 +1,21 @@
-//! How to collect, and the results.
+//! The options and the results of a collection.
 
 use crate::digest::Digest;
 
-/// How to collect.
+/// The options of a collection.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// How long ago a collection has to have found a blob without a root.
+    /// The time that must have passed since a collection first found that no root keeps a blob.
     pub grace_ns: i64,
-    /// The most bytes that the blobs are to have; None to remove all garbage.
+    /// The most bytes of blobs to leave; None to remove all garbage.
     pub max_bytes: Option<u64>,
-    /// How long ago a collection has to have found an ingest in its present state, without a writer.
+    /// The time that must have passed since a collection first found an ingest in its present state, without a writer.
     pub ingest_age_ns: i64,
     /// Change nothing.
     pub dry_run: bool,
     /// Collect although roots may be missing.
     pub accept_roots: bool,
-    /// Collect although another program collects, which ends with that.
+    /// Collect although another program collects; from now on this store does.
     pub take_back: bool,
 }
 
@@ -47,19 +47,19 @@ pub struct Report {
     pub spared: u64,
     /// Its bytes.
     pub spared_bytes: u64,
-    /// How many bytes the blobs have more than they were to have.
+    /// The number of bytes above the limit.
     pub missed_bytes: u64,
     /// References and documents that were ignored, in sentences.
     pub warnings: Vec<String>,
 }
 
-/// How far a collection is.
+/// The progress of a collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// Whether files are being removed: then bytes are counted, before that blobs.
     pub removes: bool,
-    /// How much is done.
+    /// The amount that is done.
     pub done: u64,
-    /// Of how much.
+    /// The total amount, if it is known.
     pub total: Option<u64>,
 }

@@ -25,7 +25,7 @@ pub struct Reason {
     pub since_ns: Option<i64>,
 }
 
-/// So many passes answer a question at most.
+/// The most passes for one question.
 const MOST_PASSES: usize = 4;
 
 /// Finds out why blobs are kept, in steps. It changes nothing, and no collection has to wait for it.

@@ -1,4 +1,4 @@
-//! Which caller leads a group, which callers wait for it, and which answer each of them gets.
+//! Decides which caller leads a group, which callers wait for it, and which answer each of them gets.
 //!
 //! It knows nothing of files: a caller submits an entry and gets an answer. `model.rs` compiles this file once more, with
 //! the locks of a model checker in place of those of the standard library.
@@ -106,7 +106,7 @@ impl<E, A> Ticket<E, A> {
     }
 }
 
-/// A group under way. When it ends, in whatever way, the next may start.
+/// A group in progress. When it ends, in whatever way, the next group may start.
 struct Group<'a, E, A> {
     schedule: &'a Schedule<E, A>,
     tickets: Vec<Arc<Ticket<E, A>>>,

@@ -1,4 +1,4 @@
-//! Memory for bytes that wait to be written: so much for all ingests of a store together, and a fair share for each.
+//! Memory for bytes that wait to be written: a limit for all ingests of a store together, and a fair share for each.
 
 use std::mem;
 use std::ops::Deref;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Bytes of a buffer into which small writes are copied, one after the other.
 pub(super) const BUFFER: usize = 64 << 10;
 
-/// The least share: what a program writes at once should fit.
+/// The smallest share: the bytes that a program writes at once should fit.
 const LEAST: usize = 64 << 10;
 
 /// The largest share: a few of the largest pieces, so that a stream of them does not wait for each. More would hide nothing,
@@ -38,7 +38,7 @@ pub(super) struct Waiter(Arc<Budget>);
 /// Bytes in memory, which count until it is dropped.
 pub(super) struct Segment {
     bytes: Bytes,
-    /// The first so many count.
+    /// The number of bytes from the start that count.
     size: usize,
     cost: usize,
     budget: Arc<Budget>,
@@ -137,7 +137,7 @@ impl Segment {
         rest
     }
 
-    /// Forget all but the first so many.
+    /// Drop all bytes but the first `size`.
     pub(super) fn truncate(&mut self, size: usize) {
         self.size = self.size.min(size);
         if let Bytes::Copied(bytes) = &mut self.bytes {

@@ -1,7 +1,7 @@
 //! Checkpoints: bytes on the disk first, then a slot that counts them.
 //!
-//! A long write makes them beside it: a thread waits for the disk while more is written and hashed. A call that
-//! reads the slots, gives the ref back or truncates to less than they count first waits for that thread.
+//! A long write makes checkpoints while it continues: a thread waits for the disk while more is written and hashed. A call that
+//! reads the slots, releases the ref or truncates to less than they count first waits for that thread.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::sys::Process;
 use crate::volume::Volume;
 
 impl Inner {
-    /// Write what is pending and make everything durable, unless it is already.
+    /// Write all pending bytes and make everything durable, unless it already is.
     pub(super) fn settle(&mut self, volume: &Arc<Volume>) -> Result<()> {
         self.flush(volume)?;
         // The flush may have begun a checkpoint, and nothing is settled before that has ended.
@@ -29,7 +29,7 @@ impl Inner {
         self.poisoning(result)
     }
 
-    /// Make a checkpoint here and now.
+    /// Make a checkpoint now, on this thread.
     fn checkpoint(&mut self, volume: &Volume) -> Result<()> {
         // The kernel reports a failed sync once: a second sync beside it could take that away from the one that counts.
         self.rejoin()?;

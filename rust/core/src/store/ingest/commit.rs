@@ -165,7 +165,7 @@ impl Ingest {
         }
     }
 
-    /// Remove what publication left of the ingest.
+    /// Remove the files of the ingest that publication has left.
     fn discard(&self, inner: &Inner, published: Published) -> Result<()> {
         if !inner.is_named() {
             return Ok(());

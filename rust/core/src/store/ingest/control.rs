@@ -12,7 +12,7 @@ use crate::sys::found;
 use crate::sys::{Fd, FileKind, Naming, Stat, Sys, read_full_at, write_all_at};
 use crate::volume::{FileLease, Volume};
 
-/// Where ingests live.
+/// The place of the ingests.
 pub(super) struct Place<'a> {
     pub(super) sys: &'a dyn Sys,
     /// The directory `ingest`.

@@ -26,7 +26,7 @@ const AHEAD: u64 = 32 << 20;
 /// Pieces that are read ahead of the writes.
 const PIECES_AHEAD: usize = 2;
 
-/// The part of a file to read.
+/// The part of a file that is read.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
     /// A file that can be read at any offset; its own position is left alone.
@@ -169,7 +169,7 @@ impl Inner {
     }
 }
 
-/// Marks that a copy into an ingest is under way, until it is dropped.
+/// Marks that a copy into an ingest is in progress, until it is dropped.
 struct CopyGuard<'a>(&'a Ingest);
 
 impl<'a> CopyGuard<'a> {

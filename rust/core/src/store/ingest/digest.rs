@@ -87,7 +87,7 @@ impl Inner {
         result.map(|()| left)
     }
 
-    /// Make sure that the file holds the bytes of that digest; only if `recheck` was called before.
+    /// Check that the file holds the bytes of that digest, if `recheck` was called before.
     pub(super) fn finish_recheck(&mut self, volume: &Volume, digest: &Digest) -> Result<()> {
         if self.recheck.is_none() {
             return Ok(());

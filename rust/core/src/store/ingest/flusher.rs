@@ -1,4 +1,4 @@
-//! Flushers: threads that write buffered bytes, and hash those of several ingests side by side.
+//! Flushers: threads that write buffered bytes, and hash the bytes of several ingests in parallel.
 //!
 //! An ingest that has a full flush unit waits in a queue for a flusher, a thread that takes up to sixteen ingests at once:
 //! it writes each, hashes all in lanes, and puts an ingest that has more at the end of the queue. So all make the same
@@ -292,7 +292,7 @@ impl Flush<'_> {
     /// Give the ingest back; return the writer to be notified.
     fn unlock(self) -> Option<Notify> {
         let Self { ingest, mut inner, segments, .. } = self;
-        // The memory first: a writer that is notified of room shall find it.
+        // The memory is released first, so that a writer that is notified of room finds it.
         drop(segments);
         if ingest.write_buffer.is_short() {
             inner.complete_note();

@@ -9,7 +9,7 @@ use crate::format::state::REF_LIMIT;
 use crate::model::Status;
 use crate::sys::{Fd, FileKind, Sys, read_full_at};
 
-/// Numbers and times are short; anything longer is not one.
+/// The most bytes of a number or a time; longer text is neither.
 const SHORT: usize = 64;
 
 /// The state of containerd's ingest in an open directory, or None if the ingest is not containerd's.

@@ -1,4 +1,4 @@
-//! The hasher of an ingest, which may be at work beside the writes.
+//! The hasher of an ingest, which may run in parallel with the writes.
 
 use crate::digest::Algorithm;
 use crate::hash::Hasher;
@@ -27,7 +27,7 @@ impl Hashing {
         self.offset
     }
 
-    /// Go on with bytes from the pipeline's buffers.
+    /// Hash further bytes, from the pipeline's buffers.
     pub(super) fn feed(&mut self, bytes: &Bytes) {
         self.offset += bytes.size as u64;
         self.pipeline.feed(bytes);

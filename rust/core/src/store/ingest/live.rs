@@ -20,7 +20,7 @@ impl<T> Default for Live<T> {
 }
 
 impl<T> Live<T> {
-    /// Keep the ref for an ingest to come; None when it is taken.
+    /// Reserve the ref for an ingest that will be opened; None if it is taken.
     pub(super) fn reserve<'a>(&'a self, name: &'a str) -> Option<Reservation<'a, T>> {
         let mut entries = self.entries();
         if entries.contains_key(name) {
@@ -46,7 +46,7 @@ impl<T> Live<T> {
 }
 
 impl<T> Reservation<'_, T> {
-    /// The ref is now this ingest's, which frees it when it is closed.
+    /// Give the ref to this ingest, which frees it when it is closed.
     pub(super) fn fill(mut self, ingest: &Arc<T>) {
         self.live.entries().insert(self.name.to_owned(), Arc::downgrade(ingest));
         self.filled = true;

@@ -182,7 +182,7 @@ impl Ingest {
         Ok(matches!(inner.phase, Phase::Open).then(|| inner.status(&self.name)))
     }
 
-    /// Take everything from the writer, whose next call says Aborted. None when there is nothing left to take.
+    /// Take the resources from the writer, whose next call raises Aborted. None if nothing is left to take.
     fn fence(&self) -> Result<Option<Backing>> {
         let mut inner = self.lock_from_outside()?;
         inner.rejoin().ok();

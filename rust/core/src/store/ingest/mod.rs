@@ -1,8 +1,8 @@
 //! Ingests: unfinished writes under a caller's ref, resumable, fenced, and published by commit.
 //!
 //! The promises are written in `python/steelyard/content/` (`Writer`, `Ingester`, `IngestManager`); the layout on the
-//! disk in `format/state.rs`. One invariant carries everything here: **a whole slot never claims bytes that a power cut could
-//! take or that a later write replaced**. So data is synced before a slot that counts it is written, and when the ingest
+//! disk in `format/state.rs`. Everything here relies on one invariant: **a complete slot never claims bytes that a power cut could
+//! lose or that a later write replaced**. So data is synced before a slot that counts it is written, and when the ingest
 //! is truncated to less than a slot's offset both slots are rewritten, durably, before the first byte is touched.
 //!
 //! | File | Owns |
@@ -12,7 +12,7 @@
 //! | `open.rs` | beginning and resuming |
 //! | `control.rs` | an ingest's directory and state file |
 //! | `write_buffer.rs` | bytes accepted and not written yet |
-//! | `budget.rs` | the memory for those |
+//! | `budget.rs` | the memory for these bytes |
 //! | `queue.rs` | the ingests that have bytes to be written |
 //! | `flusher.rs` | the threads that write them after the call, and hash those of several ingests side by side |
 //! | `shared.rs` | an ingest that its writer shares with other processes |
@@ -20,7 +20,7 @@
 //! | `write.rs` | append and truncate |
 //! | `copy.rs` | whole files in |
 //! | `hashing.rs`, `digest.rs` | the hash, beside the writes or later |
-//! | `own.rs` | whether the data is the writer's alone |
+//! | `own.rs` | whether the data belongs only to the writer |
 //! | `checkpoint.rs` | checkpoints, beside the writes too |
 //! | `commit.rs` | publication |
 //! | `manage.rs` | status, list, abort |
@@ -143,7 +143,7 @@ impl Ingest {
         let mut inner = self.lock();
         let result = match &inner.phase {
             Phase::Closed(_) | Phase::Aborted => return Ok(()),
-            // The ingest is another writer's now, or gone: nothing of it is left to be kept.
+            // The ingest belongs to another writer now, or is gone: there is nothing to keep.
             Phase::Poisoned(Error::Aborted { .. }) => Ok(()),
             Phase::Poisoned(error) => Err(error.clone()),
             Phase::Open => inner.settle(self.volume()),
@@ -204,12 +204,12 @@ impl Ingest {
         })
     }
 
-    /// The same, also beside a checkpoint: for work that only adds bytes.
+    /// The same, even during a checkpoint: for work that only adds bytes.
     fn stream<T>(&self, work: impl FnOnce(&mut Inner) -> Result<T>) -> Result<T> {
         let mut inner = self.open()?;
         let result = inner.rejoin_if_done().and_then(|()| work(&mut inner));
         if matches!(inner.phase, Phase::Poisoned(_)) {
-            // When the caller gets the error nothing is under way any more.
+            // When the caller gets the error, no checkpoint is running any more.
             inner.rejoin().ok();
         }
         inner.write_buffer.set_written(inner.written);

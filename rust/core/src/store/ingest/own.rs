@@ -1,6 +1,6 @@
-//! Whether the data of an ingest is its writer's alone.
+//! Checks whether the data of an ingest belongs only to its writer.
 //!
-//! The lock of the ref says so, as long as the file `lock` stays where it is and every process uses it. If it is removed, the
+//! The lock of the ref guarantees this, as long as the file `lock` stays in its place and every process uses it. If it is removed, the
 //! next process takes the same ref, with the same data: bytes that one of them publishes would be overwritten by the other.
 //! So a writer checks, at each flush, that its data still has its name and that its lock still counts. Publication makes
 //! sure, under the digest's lock, that the file is open for writing nowhere, by a lease that it holds until the file has

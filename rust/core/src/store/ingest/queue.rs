@@ -1,4 +1,4 @@
-//! The ingests that have bytes to be written, and how many threads write them.
+//! The ingests that have bytes to be written, and the number of threads that write them.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -54,7 +54,7 @@ impl<T> Queue<T> {
     /// Take the next ingests, as many as go together.
     pub(super) fn take(&mut self, writer_waits: bool) -> Vec<Arc<T>> {
         let count = match self.ready.len() {
-            // Few lanes at once are no gain over as many processors.
+            // A few lanes at once are no faster than the same number of processors.
             few if few < LANES && writer_waits => few.div_ceil(processors()),
             many => many.min(LANES),
         };

@@ -1,12 +1,12 @@
 //! Bytes that no checkpoint covers yet, and that outlive a crash of the process: those that the kernel has.
 //!
-//! Now and then a writer notes, in a file `tail` beside `state`, how far it has come and what the hash was there. Nothing of
-//! that is synced, so a power cut may keep the note and lose the bytes. A resume therefore counts them only if the machine
+//! From time to time a writer records its offset and its hash state in a file `tail` beside `state`. This note is not
+//! synced, so a power cut may keep the note and lose the bytes. A resume therefore counts them only if the machine
 //! has not been booted since, if the data is the same file of the same mounted file system, and if the bytes read back have
 //! the hash that was noted. Then it writes them again. After a write to the disk has failed, the kernel keeps the pages in
 //! memory and takes them for written: they read back right, but no sync would write them.
 //!
-//! A note is never needed: whatever is wrong with it, the checkpoint counts.
+//! A note is never necessary: if anything is wrong with it, the checkpoint counts.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Bytes in: pending, written, hashed, checkpointed; and back, by truncation.
+//! Appending bytes (pending, written, hashed, in a checkpoint), and truncation.
 
 use std::mem;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::pipe::{HASHING, PIECE, Piece};
 use crate::sys::write_all_at;
 use crate::volume::Volume;
 
-/// Fewer bytes are hashed sooner than another thread would have begun.
+/// Fewer bytes are hashed in less time than another thread needs to start.
 const BESIDE: usize = 256 << 10;
 /// Bytes after which the kernel is asked to begin writing, so that the sync at the end finds little to do.
 const WRITEBACK_EVERY: u64 = 8 << 20;
@@ -155,7 +155,7 @@ impl Inner {
         self.make_headway(volume)
     }
 
-    /// Append a piece: hash and write the very same bytes at once.
+    /// Append a piece: hash and write exactly the same bytes in parallel.
     pub(super) fn append_piece(&mut self, volume: &Arc<Volume>, piece: Piece) -> Result<()> {
         let bytes = Arc::new(piece);
         if self.unhashed() == 0 {

@@ -17,10 +17,10 @@ use crate::error::{Error, Result};
 /// several ingests lie in a processor's cache together.
 pub(super) const FLUSH_UNIT: usize = 256 << 10;
 
-/// Fewer bytes are sooner copied than kept where they are.
+/// It takes less time to copy fewer bytes than to keep a reference to them.
 pub const COPY_BELOW: usize = 16 << 10;
 
-/// The most that is copied: it holds up an event loop.
+/// The most bytes that are copied, because a copy delays an event loop.
 const MOST_COPIED: usize = 256 << 10;
 
 /// The most bytes of one push.
@@ -43,7 +43,7 @@ pub enum Pushed {
 /// The reason for which a writer waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Until {
-    /// Room for so many bytes more.
+    /// Room for this number of further bytes.
     Room(usize),
     /// All bytes are written.
     Empty,
@@ -323,7 +323,7 @@ impl WriteBuffer {
         self.budget.buffers_in_use()
     }
 
-    /// Whether it would pay to wait until all is written, together with what others have.
+    /// Whether it is faster to wait until all bytes are written together with those of other ingests.
     pub(super) fn has_company(&self) -> bool {
         const WORTHWHILE: usize = 32 << 10;
         self.budget.buffers_in_use() > 1 && self.bytes() >= WORTHWHILE

@@ -29,7 +29,7 @@ impl<R> Inbox<R> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Add a result. True: the caller has to see to it that the owner is notified.
+    /// Add a result. If this returns true, the caller must make sure that the owner is notified.
     #[must_use]
     pub fn push(&self, result: R) -> bool {
         let mut content = self.content();

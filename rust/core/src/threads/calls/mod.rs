@@ -162,7 +162,7 @@ impl<W: Work> Pool<W> {
         Arc::new(Self { work, state, called, ended, most, idle })
     }
 
-    /// How many threads there are at this moment.
+    /// The number of threads at this moment.
     pub fn threads(&self) -> usize {
         self.state().threads
     }
@@ -258,7 +258,7 @@ impl<W: Work> Pool<W> {
         self.ended.notify_all();
     }
 
-    /// A thread's life.
+    /// The main function of a thread.
     fn serve(self: &Arc<Self>) {
         let served = self.work.attached(&mut || {
             let mut more = true;
@@ -345,7 +345,7 @@ impl<W: Work> Pool<W> {
 
 #[cfg(test)]
 impl<W: Work> Pool<W> {
-    /// Time is up for every idle thread.
+    /// The idle time of every idle thread has passed.
     fn expire(&self) {
         let _state = self.state();
         self.called.expire();

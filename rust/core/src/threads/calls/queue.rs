@@ -1,13 +1,13 @@
-//! A queue of calls that are made in batches: those that come while a batch is under way are the next one.
+//! A queue of calls that are made in batches: calls that arrive while a batch runs are the next batch.
 //!
-//! A call that comes alone goes at once. No call waits for others: a batch is what waits when a thread is free.
+//! A call that arrives alone is made at once. No call waits for a batch to fill: a batch has the calls that wait when a thread is free.
 
 use std::collections::VecDeque;
 use std::sync::PoisonError;
 
 use super::sync::{Mutex, MutexGuard};
 
-/// How much goes together, and how often at a time.
+/// The limits of a batch, and of the number of batches at a time.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// The most items of a batch; at least 1.

@@ -1,4 +1,4 @@
-//! Much of a blob in one call: into memory, through hashes, or both.
+//! Reading a large part of a blob in one call: into memory, through hashes, or both.
 
 use std::os::fd::AsFd;
 use std::sync::mpsc::channel;
@@ -13,15 +13,15 @@ use crate::threads::both;
 /// Reads from this size on are shared with another thread, if a processor is free for it.
 const SHARED: usize = 4 << 20;
 
-/// Fewer bytes are hashed sooner than a pipeline is set up.
+/// Fewer bytes are hashed in less time than it takes to set up a pipeline.
 const PIPELINE_ABOVE: u64 = 256 << 10;
 
 /// The pages that a pass over a blob leaves in the page cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cache {
-    /// The pages that were read: they will be wanted again.
+    /// The pages that were read: they will be needed again.
     Keep,
-    /// The earlier pages, where the system supports that: the caller did not ask for the blob itself.
+    /// The pages that were there before, where the system supports that: the caller did not request the blob itself.
     Spare,
 }
 
@@ -41,7 +41,7 @@ impl Blob {
         result.and(other)
     }
 
-    /// Fill the buffer from `offset` and let the hasher see the very same bytes.
+    /// Fill the buffer from `offset`, and hash exactly the same bytes.
     pub fn read_and_hash(&self, hasher: &mut MultiHasher, buffer: &mut [u8], offset: u64, job: &Job) -> Result<()> {
         let _user = HASHING.enter();
         self.check_range(offset, buffer.len())?;
@@ -54,7 +54,7 @@ impl Blob {
             return Ok(());
         }
         let (give, take) = channel::<&[u8]>();
-        // The channel has room for all pieces, so that one can also be done after the other.
+        // The channel has room for all pieces, so that both sides can also run one after the other.
         let hash = move || take.iter().for_each(|piece| hasher.update(piece));
         let pieces = buffer.chunks_mut(PIECE).enumerate();
         let read = move || {
@@ -69,7 +69,7 @@ impl Blob {
         both("steelyard-hash", hash, read).1
     }
 
-    /// Let the hashers see at most `most` bytes from `offset`; return how many: fewer at the end, or when cancelled.
+    /// Hash at most `most` bytes from `offset`; return their number: fewer at the end, or when cancelled.
     pub fn hash_at(&self, hasher: &mut MultiHasher, offset: u64, most: u64, job: &Job, cache: Cache) -> Result<u64> {
         let size = self.size().saturating_sub(offset).min(most);
         if size <= PIPELINE_ABOVE {

@@ -1,7 +1,7 @@
-//! Reads that can be answered at once: from the memory of the kernel, without waiting for a disk or for another thread.
+//! Reads that can be answered at once: from the page cache, without waiting for a disk or for another thread.
 //!
 //! For callers that must not wait, above all an event loop's thread. A read that takes longer, or fails, is left
-//! to the call that may wait; nothing is decided here.
+//! to a call that may wait, which also decides about errors.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -14,7 +14,7 @@ use crate::sys::{FileKind, Stat};
 use crate::volume::Volume;
 
 impl Volume {
-    /// Open a blob as `blob` does, if that needs no waiting. A use that is to be recorded needs it, once an hour.
+    /// Open a blob as `blob` does, if that needs no waiting. Recording a use, once an hour, needs waiting.
     pub fn blob_cached(&self, digest: &Digest) -> Result<Option<Blob>> {
         self.check_open()?;
         let Some(dir) = self.root.known_blob_dir(digest.algorithm()) else {
@@ -56,7 +56,7 @@ impl Blob {
         self.sys.stat(self.file.as_fd()).is_ok_and(is_same)
     }
 
-    /// Whether the file's end can wait: it has a name, so to close it frees nothing.
+    /// Whether closing the file frees nothing on the disk, because it still has a name.
     pub fn closes_at_once(&self) -> bool {
         self.sys.stat(self.file.as_fd()).is_ok_and(|stat| stat.nlink > 0)
     }

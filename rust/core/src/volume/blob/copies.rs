@@ -12,7 +12,7 @@ use crate::sys::write_all_at;
 use crate::threads::low_priority::low_priority;
 use crate::volume::Volume;
 
-/// A copy that is asked for.
+/// A requested copy.
 #[derive(Clone, Debug)]
 pub struct Wanted {
     /// The blob.
@@ -23,12 +23,12 @@ pub struct Wanted {
     pub name: String,
     /// The permissions of the file, without those in the process's umask.
     pub mode: u32,
-    /// The time of its last change, if it is not now.
+    /// Its modification time, or None for now.
     pub mtime_ns: Option<i64>,
 }
 
 impl Volume {
-    /// Write copies of blobs into directories; each succeeds or fails for itself. False: something has that name, or the file system
+    /// Write copies of blobs into directories; each succeeds or fails by itself. False: the name is taken, or the file system
     /// has no unnamed files, and nothing was done.
     ///
     /// A copy gets its name when it is complete and verified. Each blob is in memory, whole. Nothing is synced.

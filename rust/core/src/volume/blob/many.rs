@@ -1,4 +1,4 @@
-//! Many blobs hashed side by side on one processor: what one hash leaves idle, others use.
+//! Many blobs hashed in parallel on one processor: one hash uses the parts of it that another leaves idle.
 
 use super::{Blob, Cache};
 use crate::digest::Digest;
@@ -24,9 +24,9 @@ pub struct Hashed {
     pub size: u64,
 }
 
-/// A blob on its way.
+/// A blob that is being hashed.
 struct Lane {
-    /// Its place among those asked for.
+    /// Its place among the requested blobs.
     index: usize,
     blob: Blob,
     hasher: Hasher,
@@ -34,9 +34,9 @@ struct Lane {
 }
 
 impl Volume {
-    /// Hash blobs by the algorithms of their names, for their own sake: the page cache is left as it was.
+    /// Hash blobs by the algorithms of their names, to check them: the page cache is left as it was.
     ///
-    /// Each succeeds or fails for itself. Those that a cancelled job has not come to the end of are None.
+    /// Each succeeds or fails by itself. If the job is cancelled, unfinished blobs are None.
     pub fn hash_many(&self, digests: &[Digest], job: &Job) -> Vec<Option<Result<Hashed>>> {
         low_priority(|| self.hash_here(digests, job))
     }
@@ -87,7 +87,7 @@ impl Lane {
         Self { index, blob, hasher, buffer: Vec::new() }
     }
 
-    /// Read the next bytes, or what is left.
+    /// Read the next bytes, or the remaining ones.
     fn read(&mut self) -> Result<()> {
         let offset = self.hasher.offset();
         let left = usize::try_from(self.blob.size() - offset).unwrap_or(STEP);

@@ -1,4 +1,4 @@
-//! A blob from its beginning to its end, read ahead and hashed while the caller works on what it has.
+//! A blob from its beginning to its end, read ahead and hashed while the caller processes earlier bytes.
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
@@ -30,13 +30,13 @@ struct Shared {
 struct State {
     /// Read, and not yet given.
     ready: VecDeque<Bytes>,
-    /// How much of the first of those was given.
+    /// How many bytes of the first piece were given.
     given: usize,
-    /// Where to read on.
+    /// The offset of the next read.
     offset: u64,
     /// Whether a thread reads now; the pipeline is that thread's.
     is_reading: bool,
-    /// Nothing more is read: an error, or the reader has gone.
+    /// Nothing more is read, after an error or because the reader was dropped.
     failure: Option<Error>,
     is_closed: bool,
 }
@@ -118,7 +118,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // The thread that reads for it stops after the piece under way.
+        // The thread that reads ahead stops after the current piece.
         self.0.lock().is_closed = true;
     }
 }
@@ -153,7 +153,7 @@ impl Shared {
         result
     }
 
-    /// Have more read by a thread if there is one to spare, and enough for it to do.
+    /// Let a thread read more, if one is free and there is enough work for it.
     fn read_ahead(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         if state.is_reading || !state.wants(&self.blob) || state.ready.len() > AHEAD / 2 {
             return;

@@ -15,7 +15,7 @@ pub type Notify = Box<dyn FnOnce() + Send>;
 pub enum Item {
     /// An event.
     Event(Arc<Event>),
-    /// So many events that there was no room for, at this place.
+    /// The number of events that were dropped here because there was no room.
     Missed(u64),
 }
 
@@ -39,10 +39,10 @@ impl Queue {
         Self { process: Process::current(), filter, most, state: Mutex::default() }
     }
 
-    /// Add an event, and return whom to notify. Regular expressions are left to the subscriber's thread: one may take
-    /// milliseconds, for which no writer waits.
+    /// Add an event, and return the function that notifies the subscriber. Regular expressions are left to the subscriber's thread:
+    /// one may take milliseconds, and a writer must not wait for that.
     pub fn add(&self, event: &Arc<Event>) -> Option<Notify> {
-        // Its thread and its event loop are those of the process that subscribed.
+        // Its thread and its event loop belong to the process that subscribed.
         let is_here = self.process.is_current();
         if !is_here || !(self.has_expressions() || self.filter.matches(event.as_ref())) {
             return None;
@@ -103,7 +103,7 @@ impl Queue {
         }
     }
 
-    /// Add no more items; those that are there can be taken.
+    /// Add no more items; the waiting ones can still be taken.
     pub fn end(&self) {
         self.state().ended = true;
         self.wake();

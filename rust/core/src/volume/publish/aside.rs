@@ -1,4 +1,4 @@
-//! Quarantine: files that had a blob's name but not its bytes, kept as evidence.
+//! Quarantine: files that had a blob's name but not its bytes. They are kept for inspection.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -25,7 +25,7 @@ impl Volume {
                 // DURABILITY: the copy, before the damaged name is given to other bytes.
                 self.sys.sync_dir(quarantine.as_fd()).at("fsync", || &path)
             }
-            // No hard links here, or not of a file of another user. The name is free for a moment, then.
+            // The file system has no hard links, or not for a file of another user. Then the name is free for a moment.
             Err(error) if no_links(&error) => self.rename_aside(dir, digest, &quarantine, &path).map(drop),
             Err(error) => Err(error).at("link", || path.join(&encoded)),
         }

@@ -9,7 +9,7 @@ use crate::volume::events::Report;
 use crate::volume::staged::Staged;
 use crate::waiting::Busy;
 
-/// A file that shall be a blob; its bytes are synced.
+/// A file that will become a blob; its bytes are synced.
 #[derive(Clone, Copy)]
 pub(crate) struct Candidate<'a> {
     /// The file.
@@ -20,22 +20,22 @@ pub(crate) struct Candidate<'a> {
     pub size: u64,
     /// For a new blob only.
     pub labels: Option<&'a Labels>,
-    /// When the blob was created at the earliest: its file's own time counts if that is later. ns since the epoch.
+    /// The earliest time of the blob's creation, in ns since the epoch: the file's own time counts if it is later.
     pub created_ns: i64,
 }
 
 /// The result of a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Published {
-    /// No blob of that name: it is stored now.
+    /// There was no blob of that name. It is stored now.
     New {
         /// When it was created, in ns since the epoch.
         created_ns: i64,
     },
     /// The same bytes; ours were not needed.
     Existed,
-    /// Ours are stored now, labels and time of creation are as they were. There were other bytes, and the damaged copy is in
-    /// quarantine; or the same bytes, in a file that a collection may remove.
+    /// Our bytes are stored now; the labels and the time of creation have not changed. Before, there were other bytes, and the damaged
+    /// copy is in quarantine; or the same bytes, in a file that a collection may remove.
     Healed,
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct Placed {
 }
 
 impl Placed {
-    /// The result of a publication that no subscriber asks for.
+    /// The result of a publication without a subscriber.
     pub(crate) fn new(published: Published, durable: bool) -> Self {
         Self { published, durable, report: None }
     }

@@ -19,7 +19,7 @@ const COMPARED: usize = 256 * 1024;
 pub(crate) enum Content<'a> {
     /// All bytes of a file of ours.
     File(BorrowedFd<'a>),
-    /// All bytes of a file that we did not write. Once the job is cancelled they pass for others.
+    /// All bytes of a file that we did not write. When the job is cancelled, they count as different.
     Source(BorrowedFd<'a>, &'a Job),
     /// Bytes in memory.
     Memory(&'a [u8]),
@@ -29,7 +29,7 @@ pub(crate) enum Content<'a> {
 pub(crate) enum Existing {
     /// There is no such name.
     Absent,
-    /// A symbolic link, a directory or the like: no blob.
+    /// A symbolic link, a directory or the like: not a blob.
     Stray,
     /// The same bytes.
     Same {
@@ -49,7 +49,7 @@ pub(crate) enum Existing {
 pub(crate) enum Named {
     /// Nothing.
     Absent,
-    /// Something that is no blob.
+    /// Something that is not a blob.
     Stray,
     /// A regular file, open for reading.
     File(Fd, Stat),
@@ -85,7 +85,7 @@ impl Volume {
         let sys = self.sys.as_ref();
         let path = || self.root.blob_path(digest);
         let name = digest.encoded();
-        // Mostly there is no file, and this call costs less than an open that fails.
+        // Usually there is no file, and this call costs less than a failed open.
         if found(sys.stat_at(dir.fd(), &name)).at("stat", path)?.is_none() {
             return Ok(Existing::Absent);
         }
@@ -115,7 +115,7 @@ fn same(sys: &dyn Sys, file: BorrowedFd<'_>, content: Content<'_>, size: u64) ->
         match read_full_at(sys, file, stored, offset) {
             Ok(read) if read == take => {}
             Ok(_) => return Ok(false),
-            // The disk has lost it. Ours takes its place; nothing else can be done.
+            // The disk has lost the bytes. Our file replaces the stored one; nothing else can be done.
             Err(error) if lost(&error) => return Ok(false),
             Err(error) => return Err(error),
         }

@@ -8,15 +8,15 @@ use crate::threads::{join, start_in};
 use crate::volume::Volume;
 use crate::volume::blob_dir::BlobDir;
 
-/// From so many files on, one `syncfs` takes less time than their single syncs, although it writes what others have changed.
+/// From this number of files on, one `syncfs` takes less time than single syncs, although it also writes the changes of others.
 pub(super) const WHOLE_FROM: usize = 8;
 
-/// The most threads that sync single files: they only wait, and the file system merges what it is asked at the same time.
+/// The most threads that sync single files: they only wait, and the file system merges syncs that it gets at the same time.
 const MOST_THREADS: usize = 16;
 
 impl Volume {
-    /// Make the bytes of files durable, which lie on the file system of `dir`; return the result of each. Where the whole
-    /// file system is synced, every caller gets a failure.
+    /// Make the bytes of files on the file system of `dir` durable; return the result of each. If the whole file system is synced,
+    /// every caller gets a failure.
     ///
     /// `oldest` was opened before any of them was written. So it reports every write that failed, also one that was
     /// reported by another descriptor: a failure must never be reported to one group and hidden from another.
@@ -24,7 +24,7 @@ impl Volume {
         if !self.durable {
             return vec![Ok(()); files.len()];
         }
-        // DURABILITY: before any of them has a name their bytes are on the disk; a power cut leaves nothing.
+        // DURABILITY: their bytes are on the disk before any of them has a name; a power cut before that leaves nothing.
         if files.len() >= WHOLE_FROM
             && let Some(synced) = dir.sync_whole(self.sys.as_ref(), oldest)
         {
@@ -34,7 +34,7 @@ impl Volume {
         sync_each(files, |file| self.sys.sync_data(file).at("fdatasync", || dir.path()))
     }
 
-    /// Make the inodes durable of files which have been given their names in `dir`.
+    /// Make the inodes of files that have got their names in `dir` durable.
     pub(super) fn sync_named(&self, dir: &BlobDir, files: &[BorrowedFd<'_>]) -> Vec<Result<()>> {
         // DURABILITY: a power cut before leaves names that lead to deleted files, or files with an older mode and time, not
         // acknowledged.

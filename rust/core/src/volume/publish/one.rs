@@ -19,10 +19,10 @@ use crate::volume::staged::Staged;
 use crate::volume::temp;
 use crate::waiting::Busy;
 
-/// How often another process may take or free the name between a check and a link before we give up.
+/// How often another process may take or free the name between a check and a link before this call fails.
 const ATTEMPTS: usize = 8;
 
-/// One publication under way.
+/// One publication in progress.
 pub(super) struct Publication<'a> {
     volume: &'a Volume,
     dir: &'a BlobDir,
@@ -70,7 +70,7 @@ impl<'a> Publication<'a> {
                 actual: format!("{} bytes", stat.size),
             });
         }
-        // DURABILITY: both change the inode only. They reach the disk with its new name, when that is synced.
+        // DURABILITY: both changes concern only the inode. They reach the disk with the new name, when that is synced.
         if stat.mode != BLOB_MODE {
             sys.set_mode(staged.fd(), BLOB_MODE).at("chmod", path)?;
         }
@@ -222,7 +222,7 @@ impl<'a> Publication<'a> {
         Ok(self.volume.meta.get(&self.candidate.digest)?.is_some_and(|row| row == self.row()))
     }
 
-    /// Replace a damaged blob by our bytes, and keep the damaged copy.
+    /// Replace a damaged blob with our bytes, and keep the damaged copy.
     fn heal(&self, created_ns: i64) -> Result<Placed> {
         self.volume.keep_copy(self.dir, &self.candidate.digest)?;
         self.replace(created_ns)
@@ -234,7 +234,7 @@ impl<'a> Publication<'a> {
         let Candidate { staged, digest, size, .. } = candidate;
         let sys = volume.sys.as_ref();
         let path = || volume.root.blob_path(digest);
-        // DURABILITY: the inode only, as when it was sealed.
+        // DURABILITY: this changes only the inode, as when it was sealed.
         sys.set_mtime(staged.fd(), created_ns).at("utimensat", path)?;
         let _claim = self.claim()?;
         match *staged {

@@ -31,7 +31,7 @@ pub(super) fn root(sys: &dyn Sys, path: &Path) -> Result<Fd> {
     });
     let mut above: Vec<&Path> = missing_above.collect();
     while let Some(directory) = above.pop() {
-        // Others may pass through the directories above, as through any that `mkdir -p` makes; the root is ours alone.
+        // Other users may pass through the directories above, as through any that `mkdir -p` makes; only the owner may use the root.
         one(sys, directory, 0o755)?;
         sync_parent(sys, directory)?;
     }
@@ -53,7 +53,7 @@ pub(in crate::volume) fn sync_parent(sys: &dyn Sys, path: &Path) -> Result<()> {
         return Ok(());
     };
     let dir = match sys.open_root(parent) {
-        // A directory that we may pass through but not read cannot be synced; it is hardly the place of a new root.
+        // A directory that may be traversed but not read cannot be synced; it is unlikely to contain a new root.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
         other => other.at("open", || parent)?,
     };

@@ -10,9 +10,9 @@ use crate::model::Info;
 use crate::threads::start;
 use crate::volume::Volume;
 
-/// A walk whose next blobs are looked for, and given their form, while the caller is busy with the last ones.
+/// A walk whose next blobs are found, and converted to their form, while the caller uses the last ones.
 ///
-/// One short-lived thread at a time does it. When this is dropped it ends by itself, after the step it is at.
+/// One short-lived thread at a time does this. When the value is dropped, the thread ends by itself after its current step.
 pub struct Ahead<T> {
     volume: Arc<Volume>,
     steps: Arc<Steps<T>>,
@@ -30,7 +30,7 @@ struct Steps<T> {
 }
 
 impl<T: Send + 'static> Ahead<T> {
-    /// Have a walk give at most `most` blobs at a time, in that form.
+    /// Make a walk return at most `most` blobs at a time, in that form.
     pub fn new(walk: Walk, most: usize, form: fn(&[Info]) -> T) -> Self {
         let (volume, given_up) = (Arc::clone(&walk.volume), Arc::clone(&walk.given_up));
         Self {
@@ -52,7 +52,7 @@ impl<T: Send + 'static> Ahead<T> {
         found
     }
 
-    /// Return the next blobs if they are there by now, which takes no time.
+    /// Return the next blobs if they are ready. This does not wait.
     pub fn ready(&self) -> Option<Found<T>> {
         let mut coming = self.coming.try_lock().ok()?;
         let thread = coming.take_if(|thread| thread.is_finished() && self.volume.check_open().is_ok())?;
@@ -77,7 +77,7 @@ impl<T: Send + 'static> Ahead<T> {
 
 impl<T> Steps<T> {
     fn take(&self) -> Found<T> {
-        // A step that has died may have lost blobs: they must not be taken for absent.
+        // A step that panicked may have lost blobs, which must not count as absent.
         let mut walk = self.walk.lock().map_err(|dead| lost(&dead.into_inner().volume))?;
         let infos = walk.next(self.most)?;
         Ok((!infos.is_empty()).then(|| (self.form)(&infos)))
