@@ -1,4 +1,4 @@
-//! Questions to the file, and changes of it.
+//! Queries of the file, and changes to it.
 
 use rusqlite::Connection;
 
@@ -11,10 +11,10 @@ use crate::sys::sqlite;
 use crate::waiting::Patience;
 
 impl Meta {
-    /// Ask the file, if it can be asked: None stands for a missing or damaged one.
+    /// Query the file. None if it is missing or damaged.
     pub(super) fn read<T>(&self, run: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<Option<T>> {
         let (mut tries, mut patience) = (0, Patience::new());
-        // A file that is read without locks may change under the question; then the answer is not used.
+        // A file that is read without locks may change during the query; then the answer is not used.
         while tries < 8 {
             tries += 1;
             self.refresh()?;
@@ -34,7 +34,7 @@ impl Meta {
             }
             match answer {
                 Ok(answer) => return Ok(Some(answer)),
-                // Readers wait for no process but one that recovers the log.
+                // Readers wait only for a process that recovers the log.
                 Err(error) if fault::is_busy(&error) => {
                     patience.pause()?;
                     tries = 0;
@@ -45,7 +45,7 @@ impl Meta {
         Err(fault::refused(libc::EBUSY, &self.path, "read metadata"))
     }
 
-    /// Change the file, waiting for other processes that do; `Cancelled` if the caller no longer wants it meanwhile.
+    /// Change the file, and wait for other processes that change it; `Cancelled` if the caller no longer wants the change meanwhile.
     pub(super) fn write<T>(&self, sync: Sync, run: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         let mut run = Some(run);
         Patience::until(|| self.try_write(sync, &mut run))
@@ -75,7 +75,8 @@ impl Meta {
         is_here || self.locks.is_waited_for().unwrap_or_default()
     }
 
-    /// Change the file, once; None, and `run` is still there, while another process does. Then collections see that a thread waits.
+    /// Try once to change the file; None, and `run` is not consumed, while another process changes it. Then collections see that a
+    /// thread waits.
     pub(super) fn try_write<T, F>(&self, sync: Sync, run: &mut Option<F>) -> Result<Option<T>>
     where
         F: FnOnce(&Connection) -> rusqlite::Result<T>,
@@ -103,7 +104,7 @@ impl Meta {
         if !sqlite::prepare_mappings() {
             return Err(fault::refused(libc::ENOSPC, &self.path, "write metadata"));
         }
-        // SQLite would continue to write to a file that has lost its name.
+        // SQLite would continue to write to a file whose name was removed.
         let there = self.place().exists()?;
         let result = match &*self.state() {
             State::Open(_) if !there => None,

@@ -1,5 +1,5 @@
-//! The memory of collections, and the news of writers for a collection under way. A file has these tables from its first
-//! collection on; before that there is nothing to ask.
+//! The records of collections, and the log in which writers inform a running collection. A file has these tables from its first
+//! collection on; before that there is nothing to query.
 //!
 //! A **note** says when a collection first found that nothing keeps a blob. It is the only permission to remove the blob. So a
 //! caller that is about to answer "already there" removes the note, and looks at the file after that.
@@ -14,7 +14,7 @@ use crate::digest::Digest;
 use crate::error::Result;
 use crate::format::metadata::COLLECTING;
 
-/// The things that a caller has to know before it says that a blob is stored, or stores it.
+/// The facts that a caller must know before it reports a blob as stored, or stores it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Noted {
     /// The blobs that a collection noted as garbage. [`Meta::try_protect`] comes before any look at their files.
@@ -30,7 +30,7 @@ impl Meta {
         Ok(version.unwrap_or_default())
     }
 
-    /// Ask for the notes of blobs, and whether a collection is under way.
+    /// Query the notes of blobs, and whether a collection is running.
     pub fn noted(&self, digests: &[Digest]) -> Result<Noted> {
         let ask = |connection: &Connection| {
             let transaction = connection.unchecked_transaction()?;
@@ -74,7 +74,7 @@ impl Meta {
     }
 }
 
-/// Ask for the notes of blobs, and whether a collection is under way. The caller holds the transaction.
+/// Query the notes of blobs, and whether a collection is running. The caller holds the transaction.
 pub(super) fn noted(transaction: &Connection, digests: &[Digest]) -> rusqlite::Result<Noted> {
     let mut found = Noted::default();
     if let Some(collecting) = Collecting::find(transaction)? {
@@ -107,7 +107,7 @@ impl<'a> Collecting<'a> {
         self.connection.prepare_cached("SELECT 1 FROM settings WHERE name = ?1")?.exists([COLLECTING])
     }
 
-    /// Whether there is a note of a blob, of this file or of an earlier one.
+    /// Whether there is a note of a blob, for this file or an earlier one.
     pub fn is_noted(&self, digest: &Digest) -> rusqlite::Result<bool> {
         self.connection.prepare_cached("SELECT 1 FROM notes WHERE digest = ?1")?.exists([digest.to_string()])
     }
@@ -121,7 +121,7 @@ impl<'a> Collecting<'a> {
         if self.is_under_way()? { self.log(digests) } else { Ok(()) }
     }
 
-    /// Tell the collection under way that blobs are protected from now on, with what they name.
+    /// Tell the running collection that blobs are protected from now on, and all blobs that they name.
     pub fn log(&self, digests: &[Digest]) -> rusqlite::Result<()> {
         let mut statement = self.connection.prepare_cached("INSERT OR IGNORE INTO protected (digest) VALUES (?1)")?;
         for digest in digests {
@@ -195,7 +195,7 @@ fn role_of(number: i64) -> Role {
     }
 }
 
-/// Read a digest. Text that is none is an error of conversion, which counts as damage.
+/// Read a digest. Text that is not a digest is a conversion error, which counts as damage.
 pub(super) fn digest_of(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Digest> {
     let text = row.get_ref(column)?.as_str()?;
     let damage = |reason: String| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, reason.into());

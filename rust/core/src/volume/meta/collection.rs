@@ -1,5 +1,5 @@
-//! The statements of a collection: each is a short question or a short transaction. Where the file cannot be read, nothing is an
-//! answer: every question of a collection that finds no file is an error.
+//! The statements of a collection: each is a short query or a short transaction. If the file cannot be read, every query of a
+//! collection is an error, because an empty answer would be wrong.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -31,12 +31,12 @@ pub struct Note {
     pub boot_ns: i64,
 }
 
-/// All that is known of a blob that a collection keeps, or may remove.
+/// The known facts about a blob that a collection keeps or may remove.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     /// The first blobs that it names as a document, as far as it was read before; Some(None) if it cannot be read as a document.
     pub document: Option<Option<Vec<Reference>>>,
-    /// Whether it names more than these.
+    /// Whether it names more blobs than these.
     pub is_cut: bool,
     /// Its labels that name blobs.
     pub labels: Vec<(String, String)>,
@@ -60,9 +60,9 @@ pub enum Record {
 pub struct Start<'a> {
     /// The ID that the marker and this file share; None for a new one.
     pub id: Option<&'a str>,
-    /// Whether roots that may be lost are accepted as lost.
+    /// Whether the caller accepts that roots may be lost.
     pub accept: bool,
-    /// Whether another program collects no longer.
+    /// Whether the other program no longer collects.
     pub take_back: bool,
     /// The index that is accepted.
     pub index: Option<String>,
@@ -76,7 +76,7 @@ pub enum Checked<T> {
     Superseded,
     /// Blobs were protected meanwhile; the log was read up to that number.
     Protected(Vec<String>, i64),
-    /// Nothing new; the result of the work.
+    /// No blob was protected meanwhile; the result of the work.
     Done(T),
 }
 
@@ -330,7 +330,7 @@ impl Condemning<'_> {
         note_of(self.connection, &digest.to_string())
     }
 
-    /// Remove all that is known of a blob that is gone.
+    /// Remove all rows about a blob that is gone.
     pub fn forget(&self, digest: &Digest) -> rusqlite::Result<()> {
         remove_note(self.connection, digest)?;
         rows::forget(self.connection, digest)?;

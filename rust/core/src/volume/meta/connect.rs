@@ -25,7 +25,7 @@ use crate::format::names::{
 use crate::sys::{FileKind, sqlite};
 use crate::waiting;
 
-/// The longest pause between two tries to open a file that another process has to itself for a moment.
+/// The longest pause between two attempts to open a file that another process has locked for a moment.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// The state of the file at its path.
@@ -34,7 +34,7 @@ pub(super) enum Opened<T> {
     Good(T),
     /// None.
     Missing,
-    /// Something else; a description of it.
+    /// Something other than a good file; a description of it.
     Damaged(String),
 }
 
@@ -79,7 +79,7 @@ pub(super) fn writable(place: Place<'_>) -> Result<Opened<Connection>> {
     })
 }
 
-/// Open the file for reading without making, changing or locking any file.
+/// Open the file for reading, and do not make, change or lock any file.
 ///
 /// Without a log the file is whole, and SQLite may read it as if nothing could change; the caller compares its
 /// [`Print`] before each use. With a log, SQLite reads it through the index that its writer made, or through one of its

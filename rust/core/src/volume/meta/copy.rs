@@ -1,4 +1,4 @@
-//! A copy of a damaged file to read from: the file itself is evidence and stays as it is.
+//! A copy of a damaged file to read from: the file itself is kept unchanged for inspection.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -41,7 +41,7 @@ fn copy_file(place: Place<'_>, source: Option<&str>, target: &str) -> Result<()>
     let mut page = vec![0; PAGE];
     let mut offset = 0;
     while offset < size {
-        // By pages, so that one that the disk cannot read costs no other.
+        // Page by page, so that a page that the disk cannot read does not affect the others.
         let read = read_page(place, source.as_fd(), &mut page, offset)?;
         write_all_at(sys, target.as_fd(), &page[..read], offset).at("write metadata", || path)?;
         offset += read as u64;

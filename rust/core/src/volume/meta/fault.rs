@@ -11,7 +11,7 @@ use crate::waiting;
 /// The cause of a failed call.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// The file is not what we wrote; a description of it.
+    /// The file does not have the content that was written; a description of the damage.
     Damage(String),
     /// The operating system refused, with this number.
     Refused(i32),
@@ -45,7 +45,7 @@ pub(super) fn refused(errno: i32, path: &Path, operation: &'static str) -> Error
     Error::Io { errno, path: Some(path.to_owned()), operation }
 }
 
-/// Whether another process has the file to itself at the moment.
+/// Whether another process has the file locked at the moment.
 pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
     let rusqlite::Error::SqliteFailure(cause, _) = error else {
         return false;
@@ -73,7 +73,7 @@ pub(super) fn damaged(path: &Path, reason: &str) -> Error {
     }
 }
 
-/// The note for people on a damaged file.
+/// The readable note about a damaged file.
 pub(super) fn damage_note(path: &Path, reason: &str) -> String {
     format!(
         "{}: {reason}: labels and image names cannot be read and are not shown, and none can be set; all blobs are \
@@ -82,7 +82,7 @@ pub(super) fn damage_note(path: &Path, reason: &str) -> String {
     )
 }
 
-/// The note for people on a missing file.
+/// The readable note about a missing file.
 pub(super) fn missing_note(path: &Path) -> String {
     format!(
         "{}: was missing and has been rebuilt: all labels and image names set before, and when blobs were last \

@@ -1,6 +1,6 @@
 //! Image names: mutable names for descriptors. The caller holds the transaction.
 //!
-//! Unlike a blob's row, a name's row is all there is of it: no file has the same information.
+//! Unlike a blob's row, a name's row is the only record of it: no file has the same information.
 
 use std::collections::BTreeMap;
 
@@ -43,7 +43,7 @@ fn garbage(column: usize, reason: String) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, reason.into())
 }
 
-/// Return what a name holds.
+/// Return the image of a name.
 pub(super) fn get(connection: &Connection, name: &str) -> rusqlite::Result<Option<Image>> {
     if !is_kept(connection)? {
         return Ok(None);

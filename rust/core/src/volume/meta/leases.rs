@@ -1,4 +1,4 @@
-//! Leases: what a garbage collection must not remove. A file has their tables from its first lease on.
+//! Leases, which protect resources from garbage collection. A file has their tables from its first lease on.
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -92,7 +92,7 @@ impl Meta {
         !matches!(self.try_write(Sync::Cheap, &mut Some(run)), Ok(None))
     }
 
-    /// Remove a lease of a process that ends; a failure leaves a row that counts for nothing.
+    /// Remove a lease of a process that ends; a failure leaves a row without effect.
     pub fn forget_lease(&self, id: &str) {
         let run = |connection: &Connection| match Leases::find(connection)? {
             Some(leases) => leases.remove(id, None).map(drop),
@@ -141,7 +141,7 @@ impl<'a> Leases<'a> {
             match kind.as_str() {
                 BLOB => found.digests.push(Digest::parse(&name).map_err(|error| garbage(1, error.to_string()))?),
                 INGEST => found.refs.push(name),
-                // Of a later release.
+                // A later release wrote it.
                 _ => {}
             }
         }

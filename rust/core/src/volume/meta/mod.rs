@@ -1,7 +1,7 @@
 //! `meta.db`: labels, their times, and facts that are cheap to keep and expensive to compute again.
 //!
-//! The files of the blobs are the truth. A row whose blob has no file means nothing; a blob without a row has no labels.
-//! So this module never stands in the way of a blob: when the file is missing, damaged or unreadable, reads find no
+//! Only the files say which blobs exist. A row whose blob has no file has no effect; a blob without a row has no labels.
+//! So the metadata never makes a blob inaccessible: when `meta.db` is missing, damaged or unreadable, reads find no
 //! labels, and only calls that would set labels fail. It never repairs, moves or overwrites anything by itself.
 
 mod access;
@@ -60,11 +60,11 @@ pub struct Mode {
     pub read_only: bool,
     /// Whether durable writes are synced.
     pub durable: bool,
-    /// How the store began, by which a missing file is judged.
+    /// The origin of the store, which decides whether a missing file was lost.
     pub origin: Origin,
 }
 
-/// How a store began.
+/// The origin of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// This open makes it: a missing file has lost nothing.
@@ -91,7 +91,7 @@ pub struct Meta {
 impl Meta {
     /// Open the metadata in the directory `dir`, whose absolute path is `root`. Damage never fails it.
     ///
-    /// Returns what people should know: that labels are lost or cannot be read.
+    /// Returns readable notes, for example that labels are lost or cannot be read.
     ///
     /// # Panics
     ///
@@ -132,7 +132,7 @@ impl Meta {
         }
     }
 
-    /// Let go of the file. Later calls find it closed.
+    /// Close the file. Later calls find it closed.
     pub fn close(&self) {
         self.set_state(State::Closed);
     }

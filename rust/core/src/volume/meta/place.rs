@@ -1,4 +1,4 @@
-//! The place of the file, and the signs of a change of it.
+//! The place of the file, and the signs that it has changed.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -41,7 +41,7 @@ impl Print {
 }
 
 impl Place<'_> {
-    /// Look at a name in the root; None where there is none.
+    /// Return the status of a name in the root; None if it does not exist.
     pub fn stat(&self, name: &str) -> Result<Option<Stat>> {
         match self.sys.stat_at(self.dir, name) {
             Ok(stat) => Ok(Some(stat)),

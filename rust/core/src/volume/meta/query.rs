@@ -1,4 +1,4 @@
-//! Questions about many rows, each answered from one state of the file.
+//! Queries of many rows, each answered from one state of the file.
 
 use std::fmt::Write;
 
@@ -77,7 +77,7 @@ pub(super) fn labelled(
 /// Return the question for the rows that have one of so many labels.
 fn labelled_by(pairs: usize) -> String {
     if pairs == 1 {
-        // The index is in order already.
+        // The index is already in order.
         return format!(
             "SELECT {COLUMNS} FROM labels CROSS JOIN blobs ON blobs.digest = labels.digest
              WHERE labels.key = ?3 AND labels.value = ?4 AND labels.digest > ?1 ORDER BY labels.digest LIMIT ?2"

@@ -1,4 +1,4 @@
-//! Rebuilding the file from what is left of it and from the blobs on disk.
+//! Rebuilding the file from its readable part and from the blobs on disk.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
@@ -24,14 +24,14 @@ pub type Take<'a> = dyn FnMut(Row) -> Result<()> + 'a;
 struct Report {
     /// Blobs whose row was kept.
     kept: u64,
-    /// Blobs that the old file did not know, or not any more.
+    /// Blobs without a readable row in the old file.
     made: u64,
-    /// Blobs of which only the labels were left.
+    /// Blobs of which only the labels could be read.
     relabelled: u64,
 }
 
 impl Meta {
-    /// Rebuild the file, move the old one aside, and return what was kept and lost, in lines for people.
+    /// Rebuild the file, move the old one aside, and return readable lines that say what was kept and lost.
     ///
     /// `blobs` gives every blob on disk to its argument. The caller holds the store to itself; calls from other threads
     /// wait. A failure leaves the old file in its place, or aside with nothing in its place.
@@ -40,7 +40,7 @@ impl Meta {
             return Err(fault::refused(libc::EROFS, &self.path, "rebuild metadata"));
         }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        // Closes a good file, so that its log is folded in.
+        // Closes a good file, so that SQLite merges its log into it.
         *state = State::Closed;
         let place = self.place();
         sweep(place);
@@ -63,7 +63,7 @@ impl Meta {
     }
 }
 
-/// Remove the leftovers of crashed openers and rebuilds.
+/// Remove the files that crashed opens and rebuilds have left.
 fn sweep(place: Place<'_>) {
     for entry in place.sys.list(place.dir).unwrap_or_default() {
         if entry.name.starts_with(META_NEW) {
@@ -131,7 +131,7 @@ fn put_in_place(place: Place<'_>, name: &str) -> Result<Option<String>> {
     Ok((old.is_some() || log).then_some(aside))
 }
 
-/// Return a name for the old file that nothing has yet, nor for its log.
+/// Return a name for the old file that neither a file nor a log has yet.
 fn name_aside(place: Place<'_>) -> Result<String> {
     let mut number = 1;
     loop {

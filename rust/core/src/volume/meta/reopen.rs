@@ -65,7 +65,7 @@ impl Meta {
         self.reopen(if prepared { Self::connect } else { Self::connect_frozen })
     }
 
-    /// Have another try at a file that could not be opened to write, because the disk was full.
+    /// Try again to open a file for writing that could not be opened so because the disk was full.
     pub(super) fn thaw(&self) -> Result<()> {
         let shut = match &*self.state() {
             State::Open(connections) => connections.here().is_some_and(|open| open.frozen()),
@@ -115,7 +115,7 @@ impl Meta {
         *current = state;
     }
 
-    /// Return the error for a call that the damaged or missing file does not allow.
+    /// Return the error of a call that needs a file that is damaged or missing.
     pub(super) fn corrupt(&self) -> Error {
         match &*self.state() {
             State::Damaged(reason) => fault::damaged(&self.path, reason),

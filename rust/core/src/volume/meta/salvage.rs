@@ -1,4 +1,4 @@
-//! Reading what is left of a damaged file into a new one.
+//! Copying the readable part of a damaged file into a new one.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::format::metadata::LEASES;
 use crate::model::Labels;
 
-/// The value that was found.
+/// The result of a salvage.
 #[derive(Default)]
 pub(super) struct Salvaged {
     /// Whether anything of the file could be opened.
@@ -46,7 +46,7 @@ pub(super) fn salvage(place: Place<'_>, new: &Connection) -> Result<Salvaged> {
     result
 }
 
-/// Errors of the old file are gaps; errors of the new one end it.
+/// Errors of the old file only leave gaps; errors of the new file end the salvage.
 struct Salvage<'a> {
     place: Place<'a>,
     old: &'a Connection,

@@ -1,4 +1,4 @@
-//! Making the tables, recognising them, and bringing older ones up to date.
+//! Making the tables, recognising them, and migrating older ones.
 
 use rusqlite::Connection;
 

@@ -19,7 +19,7 @@ pub(super) enum State {
     Open(ProcessBound<Box<Connections>>),
     /// No file, in a store that must not make one.
     Absent,
-    /// Something that is not our file; a description of it.
+    /// Something that is not the store's file; a description of it.
     Damaged(String),
     /// The store was closed.
     Closed,
@@ -53,7 +53,7 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// Answer a question.
+    /// Run a query.
     pub fn read<T>(&self, run: impl Fn(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
         sqlite::forget_failure();
         run(&self.reader.lock().unwrap_or_else(PoisonError::into_inner))
@@ -81,7 +81,7 @@ impl Connections {
         self.writer.is_none()
     }
 
-    /// Have the last close leave the log alone: what is damaged is evidence.
+    /// Make the last close leave the log unchanged: a damaged file is kept for inspection.
     pub fn spare(&self) {
         let flag = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
         self.reader.lock().unwrap_or_else(PoisonError::into_inner).set_db_config(flag, true).ok();

@@ -45,7 +45,7 @@ impl Writer {
             self.connection.pragma_update(None, "synchronous", level)?;
             self.sync = Some(sync);
         }
-        // Immediate: two writers then meet at the beginning, and never half-way.
+        // Immediate: a second writer is then refused at the beginning, and never half-way.
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let run = run.take().unwrap_or_else(|| unreachable!("it is run once"));
         let result = run(&transaction)?;
@@ -70,7 +70,7 @@ impl Writer {
         error
     }
 
-    /// Have the last close leave the log as it is.
+    /// Make the last close leave the log as it is.
     pub fn spare(&self) {
         self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).ok();
     }
