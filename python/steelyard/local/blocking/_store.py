@@ -184,9 +184,7 @@ class BlockingStore(ProcessBound):
         return BlockingStore(self.native, self.released, lease=lease)
 
     def protect(self, digests: Iterable[Digest | str]) -> None:
-        """Protect blobs from garbage collection by the lease of this store or, without a lease, for the grace time.
-
-        A caller protects blobs before it looks for them.
+        """Protect blobs, before a look for them, from garbage collection: by the lease of this store, or else for the grace time.
 
         Raises:
             LeaseEnded: the lease has ended.
