@@ -127,5 +127,5 @@ def _decode(raw: bytes, kind: type[ViewT], name: str) -> ViewT:
         expected, found = got.groups() if (got := _GOT.fullmatch(text)) else (text, "something else")
         expected = expected.removeprefix("Expected ")
         if repr(DIGEST_PATTERN) in expected:
-            expected, found = "a digest with as many lower-case hex digits as its algorithm has", "another text"
+            expected, found = "a digest with the hex digits of its algorithm, in lower case", "another text"
         raise InvalidDocument(name, where=where, expected=expected, actual=found) from None
