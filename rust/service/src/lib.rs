@@ -22,6 +22,7 @@ mod call;
 mod client;
 mod grpc;
 mod log;
+mod memory;
 mod method;
 mod metrics;
 mod proto;

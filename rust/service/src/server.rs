@@ -28,6 +28,7 @@ use crate::call::Call;
 use crate::grpc::code::Code;
 use crate::grpc::send::{Sender as Responses, is_grpc};
 use crate::log::Note;
+use crate::memory::give_back;
 use crate::method::Method;
 use crate::metrics::Snapshot;
 use crate::refusal::Refusal;
@@ -45,6 +46,9 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// How long no connection is accepted when the system refuses one, for want of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long there is no connection before memory is given back to the system.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// Bytes that a client may send on a call before the call takes them, and on a connection.
 const CALL_WINDOW: u32 = 256 << 10;
@@ -184,6 +188,7 @@ fn live(
 /// Accept connections until the server drains.
 async fn accept(listener: Marked<UnixListener>, shared: Arc<Shared>, tasks: TaskTracker) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    tasks.spawn(give_memory_back(Arc::clone(&shared), Arc::clone(&places)));
     loop {
         let accepted = tokio::select! {
             accepted = listener.get().accept() => accepted,
@@ -199,10 +204,28 @@ async fn accept(listener: Marked<UnixListener>, shared: Arc<Shared>, tasks: Task
                     tasks.spawn(async move {
                         serve(Socket::new(stream, buffers.gathered), buffers, &shared).await;
                         drop(place);
+                        shared.left.notify_one();
                     });
                 }
             }
             Err(_) => sleep(PAUSE).await,
+        }
+    }
+}
+
+/// Give memory back to the system when no connection is left, after a while without one.
+async fn give_memory_back(shared: Arc<Shared>, places: Arc<Semaphore>) {
+    loop {
+        let given = async {
+            shared.left.notified().await;
+            sleep(QUIET).await;
+            if places.available_permits() == CONNECTIONS {
+                shared.threads.run_always(give_back);
+            }
+        };
+        tokio::select! {
+            () = given => {}
+            () = shared.until(Phase::Draining) => return,
         }
     }
 }

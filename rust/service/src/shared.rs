@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     /// Notified when a blob was opened, which may be kept open for the next call.
     pub(crate) opened: Notify,
+    /// Notified when a connection has ended.
+    pub(crate) left: Notify,
 }
 
 /// How many calls of a kind there may be at a time.
@@ -58,6 +60,7 @@ impl Shared {
                 subscribers: Semaphore::new(watching),
             },
             opened: Notify::new(),
+            left: Notify::new(),
             settings,
         }
     }

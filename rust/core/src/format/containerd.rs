@@ -21,7 +21,12 @@ pub(crate) fn parse_time(text: &str) -> Option<i64> {
     }
     let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
     let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+    if !(1..=12).contains(&month)
+        || !(1..=days_of(year, month)).contains(&day)
+        || hour > 23
+        || minute > 59
+        || second > 60
+    {
         return None;
     }
     let zone_at = text.find(['Z', '+']).or_else(|| text.rfind('-').filter(|&at| at >= 19))?;
@@ -46,6 +51,16 @@ pub(crate) fn parse_time(text: &str) -> Option<i64> {
     match seconds.checked_mul(1_000_000_000).and_then(|whole| whole.checked_add(nanoseconds)) {
         None if seconds > 0 => Some(i64::MAX),
         time => time,
+    }
+}
+
+/// How many days a month has.
+fn days_of(year: i64, month: i64) -> i64 {
+    match month {
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
     }
 }
 
@@ -81,6 +96,9 @@ mod tests {
     #[test]
     fn other_text_is_no_time() {
         for text in [
+            "2020-02-30T00:00:00Z",
+            "2023-02-29T00:00:00Z",
+            "2020-04-31T00:00:00Z",
             "",
             "yesterday",
             "2026-08-22",

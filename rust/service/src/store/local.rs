@@ -57,13 +57,17 @@ impl Store for LocalStore {
     fn info(&self, digest: &Digest) -> Result<Info> {
         let volume = self.volume()?;
         let changes = volume.label_changes();
-        if self.recent.wants(digest)
-            && let Ok(blob) = volume.inspect(digest)
-        {
-            self.recent.add_blob(&Arc::new(blob), Purpose::Look);
+        let mut open = self.recent.any(digest);
+        if open.is_none() && self.recent.has_room() {
+            open = volume.inspect(digest).ok().map(Arc::new);
+            if let Some(blob) = &open {
+                self.recent.add_blob(blob, Purpose::Look);
+            }
         }
         let info = volume.info(digest)?;
-        self.recent.add_info(&info, changes);
+        if let Some(blob) = open {
+            self.recent.add_info(&blob, &info, changes);
+        }
         Ok(info)
     }
 

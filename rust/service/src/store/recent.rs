@@ -72,9 +72,9 @@ impl Recent {
         })
     }
 
-    /// Whether a blob is to be opened for its info: there is no entry that counts, and room for one.
-    pub(super) fn wants(&self, digest: &Digest) -> bool {
-        self.current(digest, |_| Some(())).is_none() && self.kept().len() < MOST_FOR_INFOS
+    /// Whether there is room for one more that is opened for its info.
+    pub(super) fn has_room(&self) -> bool {
+        self.kept().len() < MOST_FOR_INFOS
     }
 
     fn current<T>(&self, digest: &Digest, take: impl FnOnce(&Entry) -> Option<T>) -> Option<T> {
@@ -97,9 +97,17 @@ impl Recent {
         }
     }
 
-    /// Remember the info of a blob that is there.
-    pub(super) fn add_info(&self, info: &Info, changes: u64) {
-        if let Some(entry) = self.kept().entries.get_mut(&info.digest) {
+    /// The open blob of an entry that counts, whatever it was opened for.
+    pub(super) fn any(&self, digest: &Digest) -> Option<Arc<Blob>> {
+        self.current(digest, |entry| Some(Arc::clone(&entry.blob)))
+    }
+
+    /// Remember the info of a blob, if that file, which was open before the info was read, is still the one that is kept.
+    pub(super) fn add_info(&self, blob: &Arc<Blob>, info: &Info, changes: u64) {
+        if let Some(entry) = self.kept().entries.get_mut(&info.digest)
+            && Arc::ptr_eq(&entry.blob, blob)
+            && blob.is_unchanged()
+        {
             entry.info = Some((changes, info.clone()));
         }
     }
