@@ -191,7 +191,9 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         yield running
         eventually(lambda: running.descriptors <= before[0])
         eventually(lambda: running.threads <= before[1])
-        eventually(lambda: running.memory <= before[2] + MOST_LEFT)  # it is given back after a second without a connection
+        eventually(
+            lambda: running.memory <= before[2] + MOST_LEFT
+        )  # it is given back after a second without a connection
         print(f"{(running.memory - before[2]) / MIB:.1f} MiB of memory more at the end of all")
         assert (0, "") == running.end()
 
