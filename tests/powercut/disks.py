@@ -111,7 +111,9 @@ def lost_blocks(checked: str) -> bool:
 
 def run(*command: str, codes: tuple[int, ...] = (0,)) -> str:
     """Run a program to its end, and return what it printed."""
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"LC_ALL": "C"})
+    # e2fsck prints names as they are on a damaged disk.
+    environment = os.environ | {"LC_ALL": "C"}
+    done = subprocess.run(command, capture_output=True, text=True, errors="backslashreplace", env=environment)
     if done.returncode not in codes:
         raise RuntimeError(
             f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"

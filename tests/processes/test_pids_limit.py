@@ -103,7 +103,8 @@ def test_the_service_in_a_container_with_few_threads(most: int, tmp_path: Path) 
         assert not address.exists()
     else:
         assert "stopped serving" in said, said
-    assert 4 < most < 8 or service.returncode == (1 if most <= 4 else 0)
+    # From four on it depends on whether the first thread has ended before the last one starts.
+    assert 3 < most < 8 or service.returncode == (1 if most <= 3 else 0)
 
 
 @pytest.mark.parametrize("most", range(1, 9) if _LONG else (1, 6))

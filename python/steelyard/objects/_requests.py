@@ -147,7 +147,10 @@ class Requests:
         """Read an object, or a part of it; `Missing`, `Taken` if it has another etag."""
         part = None if size is None else (offset, size)
         start = partial(self._client.get, self._prefix + key, range=part, etag=etag)
-        row, data = await self._done(start, Missing, *(() if etag is None else (Taken,)))
+        if etag is None:
+            row, data = await self._done(start, Missing)
+        else:
+            row, data = await self._done(start, Missing, Taken)
         return self._object(row), data
 
     def body(self, key: str, *, offset: int, size: int, algorithm: str | None) -> ObjectBody:
