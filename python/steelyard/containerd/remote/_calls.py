@@ -32,9 +32,6 @@ GRACE = 2.0
 _END = sys.maxsize
 """More bytes than any answer has: only the end of the call is waited for."""
 
-_MUCH = 1 << 20
-"""Bytes of answers that are taken before the end of the call. With four times as many, native code waits until they are."""
-
 _INLINE = 16 << 10
 """Bytes of answers that are read on the event loop. Most answers have a few hundred."""
 
@@ -101,15 +98,6 @@ class Asked:
     def __init__(self, native: RemoteCall, about: About, connection: Connection, limits: Limits) -> None:
         self.native = native
         self._about, self._connection, self._limits = about, connection, limits
-        self._taken: list[bytes] = []
-
-    async def finish(self) -> None:
-        """Wait until the call has ended, and take large answers before that."""
-        while True:
-            await settle(self.native, _MUCH)
-            if self.native.outcome is not None:
-                return
-            self._taken += await run(self.native.take, _END)
 
     async def attend(self, wanted: int) -> None:
         """Wait as `settle` does, as long as there is progress.
@@ -137,14 +125,14 @@ class Asked:
             StorageError: one has an invalid value, such as an invalid digest, or is about something else.
         """
         try:
-            if not self._taken and self.native.held <= _INLINE:
+            if self.native.held <= _INLINE:
                 return self._read(called, most)
             return await run(self._read, called, most)
         except ValueError as error:
             raise self._error(Refused(Code.INTERNAL, f"answer: {error}")) from error
 
     def _read(self, called: Method, most: int) -> list[Any]:
-        values = called.read_all(self._taken + self.native.take(most))
+        values = called.read_all(self.native.take(most))
         if self._about.name and len(values) == 1:
             check_subject(values[0], self._about.name)
         return values
@@ -196,7 +184,7 @@ async def ask(
     call = connection.ask(called, request, timeout=timeout, headers=headers, data=data)
     asked = Asked(call, about, connection, limits)
     try:
-        await asked.finish()
+        await settle(call)
     finally:
         try:
             if grace and not call.is_ready(_END):
