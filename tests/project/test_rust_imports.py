@@ -15,7 +15,7 @@ CRATES = ("core", "objects", "py", "service")
 
 LAYERS = (
     {"error"},
-    {"digest", "sorting", "waiting"},
+    {"digest", "rfc3339", "sorting", "waiting"},
     {"archive", "hash", "model", "threads"},
     {"filter", "format"},
     {"sys"},

@@ -11,6 +11,7 @@ import pytest
 
 from steelyard._archive._references import DOCUMENT_LIMIT
 from steelyard._collecting import marks as mark
+from steelyard._collecting.labels import EXPIRE, ROOT
 from steelyard.base import BaseStore
 from steelyard.collection import Collected, collect_every
 from steelyard.containerd import RemoteStore
@@ -125,7 +126,7 @@ async def test_a_clock_that_jumps_ahead_ends_no_grace_time(monkeypatch: pytest.M
     digest = await keep(store, b"data")
     future = await keep(store, b"future")
     expires = (mark.now_at_least() + HOUR).isoformat()
-    await name(store, "name", future, **{mark.EXPIRE: expires})
+    await name(store, "name", future, **{EXPIRE: expires})
     async with store.writer("ref") as writer:
         await writer.write(b"data")
     await store.collect(grace=HOUR)
@@ -147,17 +148,36 @@ async def test_a_clock_that_jumps_ahead_ends_no_grace_time(monkeypatch: pytest.M
         "20200101T000000Z",
         "2020-01-01 00:00:00Z",
         "2020-01-01T00:00:00+00",
+        "2020-01-01T00:00:00+24:00",
+        "2020-01-01T00:00:00,5Z",
+        "2020-01-01T00:00:00.1234567890Z",
+        "2020-01-01t00:00:00z",
+        "2016-12-31T23:59:60Z",
+        "0000-01-01T00:00:00Z",
     ],
 )
 async def test_a_time_that_has_not_passed_or_is_none_of_rfc_3339_keeps_its_blob(
     tmp_path: Path, kind: type[LocalStore | MemoryStore], text: str
 ) -> None:
     async with LocalStore(tmp_path / "store") if kind is LocalStore else MemoryStore() as store:
-        digest = (await store.put(b"data", labels={mark.ROOT: "1", mark.EXPIRE: text})).digest
+        digest = (await store.put(b"data", labels={ROOT: "1", EXPIRE: text})).digest
         result, gone = await collect(store, grace=AT_ONCE)
 
         assert (1, set()) == (result.kept.labels, gone)
         assert (await store.why(digest)).root is not None
+
+
+@pytest.mark.parametrize("kind", [LocalStore, MemoryStore])
+@pytest.mark.parametrize(
+    "text", ["0001-01-01T00:00:00Z", "1600-01-01T00:00:00-23:59", "2020-01-01T00:00:00.123456789+01:00"]
+)
+async def test_a_time_that_has_passed_does_not_keep_its_blob(
+    tmp_path: Path, kind: type[LocalStore | MemoryStore], text: str
+) -> None:
+    async with LocalStore(tmp_path / "store") if kind is LocalStore else MemoryStore() as store:
+        digest = (await store.put(b"data", labels={ROOT: "1", EXPIRE: text})).digest
+
+        assert {digest} == (await collect(store, grace=AT_ONCE))[1]
 
 
 @pytest.mark.parametrize("kind", [LocalStore, MemoryStore])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from steelyard._archive._references import References
+from steelyard._collecting.labels import EXPIRE, REFERENCE, expiry_of
 from steelyard._collecting.pace import Pace
 from steelyard.collection import Root
 from steelyard.digest import Digest
@@ -17,30 +17,17 @@ from steelyard.errors import InvalidDigest
 from steelyard.model import Labels
 
 __all__ = (
-    "EXPIRE",
-    "FLAT",
-    "REFERENCE",
-    "ROOT",
     "Documents",
     "Entry",
     "Graph",
     "Marks",
     "Warnings",
-    "expiry_of",
     "has_passed",
     "now_at_least",
 )
 
-ROOT = "containerd.io/gc.root"
-EXPIRE = "containerd.io/gc.expire"
-FLAT = "containerd.io/gc.flat"
-REFERENCE = "containerd.io/gc.ref.content"
-
 _MOST = 100
 """The most warnings of a collection."""
-
-_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
-"""A time as containerd writes and reads it. `datetime.fromisoformat` takes many other texts, which keep a blob in other stores."""
 
 _STARTED = (datetime.now(UTC), time.monotonic())
 
@@ -73,17 +60,6 @@ def has_passed(labels: Labels, owner: str, warnings: Warnings) -> bool:
     if expires_at is None and EXPIRE in labels:
         warnings.add(f"{owner}: label {EXPIRE}: not a time of RFC 3339, so it never passes: {labels[EXPIRE]!r}")
     return expires_at is not None and expires_at <= now_at_least()
-
-
-def expiry_of(labels: Labels) -> datetime | None:
-    """Return the time of the label ``gc.expire``, or None if there is none that is a time of RFC 3339."""
-    text = labels.get(EXPIRE, "")
-    if _RFC_3339.fullmatch(text) is None:
-        return None
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError):  # no such day, or in UTC no year from 1 to 9999
-        return None
 
 
 class Entry(NamedTuple):

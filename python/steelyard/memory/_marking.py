@@ -7,7 +7,8 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from steelyard._archive._references import is_document
-from steelyard._collecting.marks import FLAT, ROOT, Entry, Graph, Marks, Warnings, expiry_of, has_passed, now_at_least
+from steelyard._collecting.labels import FLAT, ROOT, expiry_of
+from steelyard._collecting.marks import Entry, Graph, Marks, Warnings, has_passed, now_at_least
 from steelyard._collecting.pace import Pace
 from steelyard.collection import Root
 from steelyard.digest import Digest

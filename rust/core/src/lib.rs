@@ -10,6 +10,7 @@ pub mod format;
 pub mod hash;
 pub mod model;
 pub mod pipe;
+pub mod rfc3339;
 pub mod sorting;
 pub mod store;
 pub mod sys;

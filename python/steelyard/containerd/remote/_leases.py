@@ -10,12 +10,12 @@ from typing import Any
 
 from anyio.lowlevel import checkpoint
 
+from steelyard._collecting.labels import EXPIRE
 from steelyard._runtime.fork import ProcessBound
 from steelyard.containerd.remote._calls import GRACE, Limits, ask
 from steelyard.containerd.remote._channel import Connection
 from steelyard.containerd.remote._errors import About
 from steelyard.containerd.remote._messages import method
-from steelyard.containerd.remote._values import EXPIRE
 from steelyard.digest import Digest
 from steelyard.errors import InvalidArgument, InvalidDigest, LeaseEnded, LeaseExists, NotFound, SteelyardError
 from steelyard.filters import lease_fields

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
+from steelyard._collecting.labels import EXPIRE, expiry_of
 from steelyard.containerd.remote._answers import (
     DescriptorAnswer,
     ImageAnswer,
@@ -19,13 +18,7 @@ from steelyard.containerd.remote._answers import (
 from steelyard.digest import Digest
 from steelyard.model import Descriptor, Image, Info, Labels, Lease, Status
 
-__all__ = ("EXPIRE", "check_subject", "check_written", "to_image", "to_info", "to_lease", "to_status")
-
-EXPIRE = "containerd.io/gc.expire"
-"""The label of a lease with its end."""
-
-_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d([.,]\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
-"""The times that containerd takes for the end of a lease. Python takes more, some of them as local times."""
+__all__ = ("check_subject", "check_written", "to_image", "to_info", "to_lease", "to_status")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _AFTER_LAST = -62135596800, 253402300800
@@ -129,12 +122,8 @@ def to_image(message: ImageAnswer) -> Image:
 def to_lease(message: LeaseAnswer) -> Lease:
     """Return what is known of a lease."""
     labels = dict(message.labels)
-    end = labels.pop(EXPIRE, None)
-    expires_at = None
-    # Another client may have set another text; containerd ignores it, too.
-    if end is not None and _RFC_3339.fullmatch(end):
-        with suppress(ValueError, OverflowError):
-            expires_at = datetime.fromisoformat(end).astimezone(UTC)
+    expires_at = expiry_of(labels)  # another client may have set another text; containerd ignores it, too
+    labels.pop(EXPIRE, None)
     return Lease(
         id=message.id, created_at=_to_time(message.created_at), expires_at=expires_at, labels=_to_labels(labels)
     )

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use prost_types::Timestamp;
 use steelyard_core::digest::Digest;
 use steelyard_core::model::{Resources, check_labels};
+use steelyard_core::rfc3339;
 
 use crate::call::{Call, End};
 use crate::proto::leases as pb;
@@ -89,12 +89,11 @@ fn lease_of(call: &mut Call, id: String) -> Result<String, Refusal> {
 /// The time that a lease has, by its label.
 fn expires(text: Option<String>) -> Result<Duration, Refusal> {
     let Some(text) = text else { return Ok(LONGEST) };
-    let Ok(end) = text.parse::<Timestamp>() else {
+    let Some(end_ns) = rfc3339::parse(&text) else {
         let shown = head(&text);
         let text = format!("label {EXPIRE}={shown:?}: expected a time such as 2030-01-31T12:00:00Z");
         return Err(Refusal::invalid(&text));
     };
-    let end_ns = i128::from(end.seconds) * 1_000_000_000 + i128::from(end.nanos);
     let left = end_ns - i128::from(now_ns());
     if left > i128::try_from(LONGEST.as_nanos()).unwrap_or(i128::MAX) {
         return Err(Refusal::invalid(&format!("expires {text}: expected at most 36525 days from now")));

@@ -12,9 +12,9 @@ use super::slice::Slice;
 use crate::archive::json::{Reference, Role};
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::format::containerd::parse_time;
 use crate::format::metadata::{GC_EXPIRE, GC_FLAT, GC_ROOT};
 use crate::model::Labels;
+use crate::rfc3339;
 use crate::store::ingest::Ingests;
 use crate::volume::Volume;
 use crate::volume::boot_clock::BootClock;
@@ -217,11 +217,11 @@ impl Marking {
     /// The time in a label `gc.expire`. A text that is no time never passes.
     fn expiry(&mut self, labels: &Labels, what: impl FnOnce() -> String) -> Option<i64> {
         let text = labels.get(GC_EXPIRE)?;
-        let time = parse_time(text);
+        let time = rfc3339::parse(text);
         if time.is_none() {
             self.warn(|| format!("{}: label {GC_EXPIRE}: not a time, so it does not expire: {text:?}", what()));
         }
-        time
+        time.map(|ns| i64::try_from(ns).unwrap_or(if ns < 0 { i64::MIN } else { i64::MAX }))
     }
 
     /// Whether that time has passed by the wall clock, and by the clock since the boot as far as that is known.

@@ -3,10 +3,11 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use crate::format::containerd::{REF, STARTED_AT, TOTAL, UPDATED_AT, parse_time};
+use crate::format::containerd::{REF, STARTED_AT, TOTAL, UPDATED_AT};
 use crate::format::names::DATA;
 use crate::format::state::REF_LIMIT;
 use crate::model::Status;
+use crate::rfc3339;
 use crate::sys::{Fd, FileKind, Sys, read_full_at};
 
 /// The most bytes of a number or a time; longer text is neither.
@@ -24,7 +25,8 @@ pub(super) fn status(sys: &dyn Sys, dir: &Fd) -> io::Result<Option<Status>> {
         Err(error) => return Err(error),
     };
     let total = text(sys, dir, TOTAL, SHORT)?.and_then(|text| text.trim().parse().ok());
-    let time = |name| io::Result::Ok(text(sys, dir, name, SHORT)?.and_then(|text| parse_time(text.trim())));
+    let parsed = |text: String| rfc3339::parse(text.trim()).and_then(|ns| i64::try_from(ns).ok());
+    let time = |name| io::Result::Ok(text(sys, dir, name, SHORT)?.and_then(parsed));
     Ok(Some(Status {
         ref_,
         offset: data.size,
