@@ -6,7 +6,7 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::Uri;
 use prost::Message;
-use prost::encoding::{WireType, encode_key, encode_varint};
+use prost::encoding::{DecodeContext, WireType, decode_key, encode_key, encode_varint, skip_field};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -14,6 +14,12 @@ use crate::proto::{content, images, leases};
 
 /// The field of a Write with its data.
 const DATA: u32 = 6;
+
+/// The field with the members of a list, in all answers that are lists.
+const MEMBERS: u32 = 1;
+
+/// The average size of a member, at least. A digest alone has more than 70 bytes.
+const LEAST_MEMBER: usize = 16;
 
 /// A method.
 #[derive(Clone, Copy)]
@@ -34,6 +40,7 @@ macro_rules! methods {
                 is_answered_once: !matches!($name.as_bytes(), b"Content/List" | b"Content/Read" | b"Content/Write"),
                 encode: encode::<$request>,
                 decode: |message| {
+                    check_members(&message)?;
                     let $answer = <$response>::decode(message).map_err(|error| error.to_string())?;
                     $answers
                 },
@@ -101,6 +108,21 @@ fn encode<M: Message + DeserializeOwned + Default>(request: &[u8]) -> Result<Byt
     let mut bytes = BytesMut::with_capacity(message.encoded_len() + 16);
     message.encode(&mut bytes).map_err(|error| error.to_string())?;
     Ok(bytes)
+}
+
+/// Refuse a message with more members than a list of that size has: each takes many times its bytes once it is decoded.
+fn check_members(message: &[u8]) -> Result<(), String> {
+    let most = 1024 + message.len() / LEAST_MEMBER;
+    let (mut rest, mut members) = (message, 0);
+    while !rest.is_empty() {
+        let (tag, wire) = decode_key(&mut rest).map_err(|error| error.to_string())?;
+        members += usize::from(tag == MEMBERS);
+        if members > most {
+            return Err(format!("a list of {} bytes has more than {most} members", message.len()));
+        }
+        skip_field(wire, tag, &mut rest, DecodeContext::default()).map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 fn json<T: Serialize>(answers: impl IntoIterator<Item = T>) -> Result<Vec<Bytes>, String> {
@@ -181,6 +203,14 @@ mod tests {
             )
         };
         assert_eq!(vec![json("one", "[7,5]"), json("two", "[-62135596800,5]")], found);
+    }
+
+    #[test]
+    fn a_list_of_far_too_many_members_is_refused_before_it_is_decoded() {
+        let list = |members: usize| Bytes::from([10, 0].repeat(members));
+        assert_eq!(1024, method("List").decode(list(1024)).unwrap().len());
+        let refused = method("List").decode(list(1 << 20)).unwrap_err();
+        assert_eq!("a list of 2097152 bytes has more than 132096 members", refused);
     }
 
     #[test]
