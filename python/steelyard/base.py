@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from steelyard.model import (
         Blobs,
         DeleteManyResult,
+        Descriptor,
         Info,
         Labels,
         PutManyResult,
@@ -194,9 +195,9 @@ class BaseStore(Store):
         del filters, buffer
         raise _work.Unsupported(type(self).__name__, operation="events")
 
-    async def get(self, digest: Digest | str) -> bytes:
+    async def get(self, blob: Descriptor | Digest | str) -> bytes:
         """Return a whole blob, verified; see `Store.get`."""
-        return await _work.read_blob(self, digest)
+        return await _work.read_blob(self, blob)
 
     async def exists(self, digest: Digest | str) -> bool:
         """Return whether the blob is stored."""

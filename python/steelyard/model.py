@@ -140,6 +140,24 @@ class Descriptor(msgspec.Struct, frozen=True, kw_only=True):
     media_type: str | None = None
     annotations: Labels = NO_LABELS
 
+    @classmethod
+    def of(cls, blob: Descriptor | Digest | str) -> Descriptor:
+        """Return a blob's descriptor: the given one, or one with the given digest alone.
+
+        Raises:
+            InvalidDigest: the text is not a digest.
+        """
+        return blob if isinstance(blob, Descriptor) else Descriptor(digest=Digest.parse(blob))
+
+    def check_size(self, actual: int) -> None:
+        """Check the size of a stored blob, unless the descriptor has none.
+
+        Raises:
+            DataCorrupt: the descriptor has another size.
+        """
+        if self.size is not None and self.size != actual:
+            raise DataCorrupt(self.digest, expected=f"{self.size} bytes", actual=f"{actual} bytes")
+
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
     """An image name with its target, times and labels.

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steelyard import DataCorrupt, Digest, MemoryStore, NotFound, Store
+from steelyard import DataCorrupt, Digest, LocalStore, MemoryStore, NotFound, Store
 from steelyard.errors import InvalidDocument, StorageError
 from steelyard.trees import checkout, put_tree, tree_of
 from steelyard.trees._entry import order_of, path_fault
@@ -204,18 +204,26 @@ async def test_what_cannot_be_removed_is_an_error_of_its_own_and_the_rest_is_rig
     assert contents(source) == contents(out)
 
 
-async def test_a_small_file_of_another_size_than_the_tree_says_is_refused(store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [LocalStore, MemoryStore])
+async def test_a_small_file_of_another_size_than_the_tree_says_is_refused(
+    kind: type[LocalStore | MemoryStore], tmp_path: Path
+) -> None:
+    async with LocalStore(tmp_path / "store") if kind is LocalStore else MemoryStore() as store:
+        await _refuses_another_size(store, tmp_path / "out")
+
+
+async def _refuses_another_size(store: Store, folder: Path) -> None:
     manifest = await manifest_of(store, [("a", b"1"), ("b", b"wool")])
     value = json.loads(await store.get(manifest["digest"]))
     value["layers"][0]["size"] = 2
     await keep(store, "bad", await document(store, value, manifest["mediaType"]))
 
     with pytest.raises(ExceptionGroup) as caught:
-        await checkout(store, "bad", tmp_path / "out")
+        await checkout(store, "bad", folder)
     (error,) = caught.value.exceptions
     assert isinstance(error, DataCorrupt)
-    assert "expected 2 bytes, as the tree says, found 1 byte" in str(error)
-    assert {"out", "out/b"} == set(contents(tmp_path))
+    assert "expected 2 bytes, found 1 byte" in str(error)
+    assert {"b"} == set(contents(folder))
 
 
 async def test_a_path_that_is_not_unicode_is_not_found(store: Store) -> None:

@@ -379,12 +379,13 @@ class Store(Provider, Ingester, Manager, BatchManager, IngestManager, Collector)
         return _many.of_sources(self._put_many(sources, options, concurrency), errors)
 
     @abstractmethod
-    async def get(self, digest: Digest | str) -> bytes:
+    async def get(self, blob: Descriptor | Digest | str) -> bytes:
         """Return a whole blob, verified.
 
         Raises:
             NotFound: the blob is not stored.
-            DataCorrupt: the stored bytes do not match the digest; they are never returned.
+            DataCorrupt: the stored bytes do not match the digest, and are never returned; or the size of the descriptor is not that of
+                the stored blob, which is not read then.
         """
 
     @abstractmethod

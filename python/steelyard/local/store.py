@@ -343,9 +343,9 @@ class LocalStore(ProcessBound, BaseStore):
     async def _read_ranges(self, ranges: Sequence[ReadRange]) -> list[bytes | Exception]:
         return await engine.read_ranges(self._store, ranges)
 
-    async def get(self, digest: Digest | str) -> bytes:
+    async def get(self, blob: Descriptor | Digest | str) -> bytes:
         """Return a whole blob, verified; see `Store.get`."""
-        async with self.reader_at(engine.Digest.parse(digest)) as reader:
+        async with self.reader_at(blob) as reader:
             return await engine.verified(reader)
 
     # Verification

@@ -91,10 +91,9 @@ class MemoryStore(BaseStore):
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
         """Open a blob for reading; see `Provider.reader_at`."""
         await checkpoint()
-        given = blob if isinstance(blob, Descriptor) else Descriptor(digest=Digest.parse(blob))
+        given = Descriptor.of(blob)
         found = self._blob(given.digest)
-        if given.size is not None and given.size != len(found.data):
-            raise DataCorrupt(given.digest, expected=f"{given.size} bytes", actual=f"{len(found.data)} bytes")
+        given.check_size(len(found.data))
         found.use()
         return MemoryReader(found.info.digest, found.data)
 

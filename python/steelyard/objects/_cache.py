@@ -79,14 +79,15 @@ class Cache:
         """Close the store of the cache."""
         await self._local.aclose()
 
-    async def get(self, digest: Digest, read: Callable[[], Awaitable[bytes]]) -> bytes:
+    async def get(self, blob: Descriptor, read: Callable[[], Awaitable[bytes]]) -> bytes:
         """Return a whole blob, verified. Of the tasks that do not find it here, one reads it from the server, and the others wait."""
-        data = await self._find(digest)
+        digest = blob.digest
+        data = await self._find(blob)
         if data is None and (digest in self._too_large or self._is_paused):
             return await read()
         if data is None:
             async with self._turn(digest):
-                data = await self._find(digest)
+                data = await self._find(blob)
                 if data is None:
                     data = await read()
                     await self._keep(digest, data)
@@ -137,8 +138,8 @@ class Cache:
             with suppress(NotFound, StorageError):
                 await self._local.delete(digest)
 
-    async def _find(self, digest: Digest) -> bytes | None:
-        return await self._there(digest, lambda: self._local.get(digest))
+    async def _find(self, blob: Descriptor) -> bytes | None:
+        return await self._there(blob.digest, lambda: self._local.get(blob))
 
     async def _there(self, digest: Digest, call: Callable[[], Awaitable[FoundT]]) -> FoundT | None:
         """Return what a call finds of a blob, or None if it is not here; a damaged one is removed."""

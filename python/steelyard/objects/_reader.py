@@ -15,6 +15,7 @@ from steelyard._native import ObjectBody
 from steelyard._runtime.fork import ProcessBound
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt, NotFound, ServerRefused
+from steelyard.model import Descriptor
 from steelyard.objects._layout import blob_key
 from steelyard.objects._requests import Missing, Object, Requests, Taken
 from steelyard.options import check_range
@@ -173,8 +174,9 @@ class _Stream(ProcessBound, ByteReceiveStream):
         await anyio.lowlevel.checkpoint()
 
 
-async def read_whole(requests: Requests, digest: Digest) -> bytes:
+async def read_whole(requests: Requests, blob: Descriptor) -> bytes:
     """Return a whole blob, verified; see `Store.get`. One of up to 8 MiB takes one request."""
+    digest = blob.digest
     try:
         found, data = await requests.get(blob_key(digest), size=_WHOLE)
     except Missing:
@@ -183,6 +185,7 @@ async def read_whole(requests: Requests, digest: Digest) -> bytes:
         if refused.server_code != "InvalidRange":
             raise
         found, data = Object(blob_key(digest), 0, None, 0), b""  # an empty object has no ranges
+    blob.check_size(found.size)
     if found.size > len(data):
         whole = io.BytesIO()  # it gives its bytes without a copy of them
         async with ObjectReader(requests, digest, found) as reader, reader.stream() as stream:

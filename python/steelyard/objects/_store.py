@@ -24,7 +24,6 @@ from steelyard.content._put_many import UntilEnded
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import (
     AlreadyExists,
-    DataCorrupt,
     FailedPrecondition,
     ServerRefused,
     SteelyardError,
@@ -219,22 +218,21 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
     @opening
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
         """Open a blob for reading; see `Provider.reader_at`. Each read is a request, unless the blob is in the cache."""
-        given = blob if isinstance(blob, Descriptor) else Descriptor(digest=Digest.parse(blob))
+        given = Descriptor.of(blob)
         opened = self._require()
         if opened.cache is not None and (local := await opened.cache.reader(given)) is not None:
             return CachedReader(opened.cache, None, local)
         found = await opened.blobs.look(given.digest)
-        if given.size is not None and given.size != found.size:
-            raise DataCorrupt(given.digest, expected=f"{given.size} bytes", actual=f"{found.size} bytes")
+        given.check_size(found.size)
         reader = ObjectReader(opened.requests, given.digest, found)
         return reader if opened.cache is None else CachedReader(opened.cache, reader, None)
 
-    async def get(self, digest: Digest | str) -> bytes:
+    async def get(self, blob: Descriptor | Digest | str) -> bytes:
         """Return a whole blob, verified; see `Store.get`."""
-        opened, name = self._require(), Digest.parse(digest)
+        opened, given = self._require(), Descriptor.of(blob)
         if opened.cache is None:
-            return await read_whole(opened.requests, name)
-        return await opened.cache.get(name, lambda: read_whole(opened.requests, name))
+            return await read_whole(opened.requests, given)
+        return await opened.cache.get(given, lambda: read_whole(opened.requests, given))
 
     @opening
     async def writer(

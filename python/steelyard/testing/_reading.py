@@ -162,8 +162,14 @@ class ReadingContract:
         digest = await keep(store, b"data")
         for name in (digest, str(digest), Descriptor(digest=digest), Descriptor(digest=digest, size=4)):
             assert b"data" == await read(store, name, 0, 10)
-        with pytest.raises(DataCorrupt):
-            await store.reader_at(Descriptor(digest=digest, size=5))
+            assert b"data" == await store.get(name)
+        for size in (0, 3, 5):
+            of_another_size = Descriptor(digest=digest, size=size)
+            with pytest.raises(DataCorrupt):
+                await store.reader_at(of_another_size)
+            with pytest.raises(DataCorrupt):
+                await store.get(of_another_size)
+        assert b"data" == await store.get(digest)
 
     async def test_a_missing_blob_is_not_found_by_any_call(self, store: Store) -> None:
         digest = digest_of(b"missing")

@@ -73,7 +73,7 @@ async def write_blob(
         UnexpectedSize, UnexpectedDigest: the source has another size or digest; the ingest keeps its bytes until the next call.
         StorageError, and any error of the source.
     """
-    wanted = blob if isinstance(blob, Descriptor) else Descriptor(digest=Digest.parse(blob))
+    wanted = Descriptor.of(blob)
     name = f"write-{wanted.digest}" if ref is None else ref
     options = PutOptions.parse(size=wanted.size, expected=wanted.digest, labels=labels, on_progress=on_progress)
 
@@ -121,7 +121,7 @@ async def copy(
     Cancellation:
         The target keeps the bytes copied so far.
     """
-    wanted = blob.digest if isinstance(blob, Descriptor) else Digest.parse(blob)
+    wanted = Descriptor.of(blob).digest
     name = f"copy-{wanted}" if ref is None else ref
     options = PutOptions.parse(expected=wanted, labels=labels, on_progress=on_progress)
     async with source.reader_at(blob) as reader:

@@ -15,8 +15,8 @@ use crate::errors::{Failure, Result};
 use crate::job::Job;
 use crate::rows::{InfoRow, info_row, parse_all};
 
-/// A copy that is asked for: the digest, the place of its directory, the name of the file, its permissions, and the time of its last change.
-pub(crate) type Copy = (String, usize, String, u32, Option<i64>);
+/// A requested copy: the digest, the size, the place of its directory, the name of the file, its permissions, and its modification time.
+pub(crate) type Copy = (String, u64, usize, String, u32, Option<i64>);
 
 /// See `Store.infos`.
 pub(crate) fn infos(py: Python<'_>, store: &Store, digests: &[String]) -> Result<Vec<InfoRow>> {
@@ -54,12 +54,12 @@ pub(crate) fn write_copies<'py>(
     folders: &[Descriptor],
     files: Vec<Copy>,
 ) -> Result<Vec<Bound<'py, PyAny>>> {
-    if files.iter().any(|(_, folder, ..)| *folder >= folders.len()) {
+    if files.iter().any(|(_, _, folder, ..)| *folder >= folders.len()) {
         return Err(PyIndexError::new_err("a copy is in a directory that is not given").into());
     }
     let found = py.detach(|| {
-        let wanted = files.into_iter().map(|(digest, folder, name, mode, mtime_ns)| {
-            Ok(Wanted { digest: Digest::parse(&digest)?, folder, name, mode, mtime_ns })
+        let wanted = files.into_iter().map(|(digest, size, folder, name, mode, mtime_ns)| {
+            Ok(Wanted { digest: Digest::parse(&digest)?, size, folder, name, mode, mtime_ns })
         });
         let wanted = wanted.collect::<CoreResult<Vec<_>>>()?;
         let folders: Vec<_> = folders.iter().map(|folder| folder.0.as_fd()).collect();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,7 @@ from steelyard.content import ReaderAt
 from steelyard.digest import Digest
 from steelyard.errors import DataCorrupt
 from steelyard.hashing import Hasher
-from steelyard.model import Buffer
+from steelyard.model import Buffer, Descriptor
 from steelyard.options import check_range
 
 __all__ = ("RemoteReader", "read_whole")
@@ -272,22 +273,27 @@ def _differs(digest: Digest, hasher: Hasher) -> DataCorrupt | None:
     return None if found == digest else DataCorrupt(digest, expected=digest, actual=found)
 
 
-async def read_whole(connection: Connection, limits: Limits, digest: Digest) -> bytes:
+async def read_whole(connection: Connection, limits: Limits, blob: Descriptor) -> bytes:
     """Return a whole blob, verified, by one call to the server.
 
     Raises:
         NotFound: it is not stored.
-        DataCorrupt: the bytes do not match; they are never returned.
+        DataCorrupt: the bytes do not match the digest or the size; they are never returned.
     """
+    digest, left = blob.digest, math.inf if blob.size is None else blob.size
     hasher = Hasher(digest.algorithm)
     pieces = []
     about = About(kind="blob", name=str(digest), call="Read")
     asked = Asked(connection.ask(_READ, {"digest": str(digest)}), about, connection, limits)
     try:
         while piece := await _taken(asked, _BATCH, hasher):
+            left -= len(piece)
+            if left < 0:
+                raise DataCorrupt(digest, expected=f"{blob.size} bytes", actual="more")
             pieces.append(piece)
     finally:
         asked.native.cancel()
+    blob.check_size(sum(map(len, pieces)))
     failure = _differs(digest, hasher)
     if failure is not None:
         raise failure

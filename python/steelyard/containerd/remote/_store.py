@@ -32,7 +32,6 @@ from steelyard.content._put_many import UntilEnded
 from steelyard.digest import Algorithm, Digest
 from steelyard.errors import (
     AlreadyExists,
-    DataCorrupt,
     NotFound,
     SteelyardError,
     Unavailable,
@@ -185,15 +184,14 @@ class RemoteStore(ProcessBound, BaseStore):
     @opening
     async def reader_at(self, blob: Descriptor | Digest | str) -> RemoteReader:
         """Open a blob for reading; see `Provider.reader_at`. The reader asks the server for each range."""
-        given = blob if isinstance(blob, Descriptor) else Descriptor(digest=Digest.parse(blob))
+        given = Descriptor.of(blob)
         info = await self.info(given.digest)
-        if given.size is not None and given.size != info.size:
-            raise DataCorrupt(given.digest, expected=f"{given.size} bytes", actual=f"{info.size} bytes")
+        given.check_size(info.size)
         return RemoteReader(self._connection, self._limits, given.digest, info.size)
 
-    async def get(self, digest: Digest | str) -> bytes:
+    async def get(self, blob: Descriptor | Digest | str) -> bytes:
         """Return a whole blob, verified, with one call; see `Store.get`."""
-        return await read_whole(self._connection, self._limits, Digest.parse(digest))
+        return await read_whole(self._connection, self._limits, Descriptor.of(blob))
 
     async def _collect(self, options: CollectOptions) -> Collected:
         """Refuse: a containerd collects when it decides to, by its own rules."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from steelyard._runtime.opening import opening
 from steelyard.content import Provider, ReaderAt, Store
 from steelyard.digest import Digest
-from steelyard.errors import DataCorrupt, InvalidDigest
+from steelyard.errors import InvalidDigest
 from steelyard.images.documents import OCIDescriptor
 from steelyard.images.layout import MemoryLayout
 from steelyard.images.node import Node
@@ -52,7 +52,7 @@ class Content(Provider):
     @opening
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
         """Open a blob; see `Provider.reader_at`."""
-        digest = blob.digest if isinstance(blob, Descriptor) else Digest.parse(blob)
+        digest = Descriptor.of(blob).digest
         return await (self._extra if digest in self._extra.blobs else self.store).reader_at(blob)
 
     async def read(self, descriptor: OCIDescriptor) -> bytes:
@@ -61,8 +61,9 @@ class Content(Provider):
         Raises:
             DataCorrupt: the stored bytes do not match the digest or the size.
         """
-        digest = descriptor.blob
-        data = self._extra.blobs[digest] if digest in self._extra.blobs else await self.store.get(digest)
-        if len(data) != descriptor.size:
-            raise DataCorrupt(descriptor.digest, expected=f"{descriptor.size} bytes", actual=f"{len(data)} bytes")
+        wanted = Descriptor(digest=descriptor.blob, size=descriptor.size)
+        data = self._extra.blobs.get(wanted.digest)
+        if data is None:
+            return await self.store.get(wanted)
+        wanted.check_size(len(data))
         return data

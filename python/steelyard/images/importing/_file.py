@@ -161,7 +161,7 @@ class ArchiveFile(Archive, Provider):
     @opening
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
         """Open a blob of the archive, or a document made for it."""
-        digest = blob.digest if isinstance(blob, Descriptor) else Digest.parse(blob)
+        digest = Descriptor.of(blob).digest
         made = self._made.get(str(digest))
         if made is not None:
             return MemoryReader(digest, made)

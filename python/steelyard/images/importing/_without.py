@@ -31,7 +31,7 @@ class Without(Provider):
     @opening
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
         """Open a blob that is not hidden."""
-        digest = blob.digest if isinstance(blob, Descriptor) else Digest.parse(blob)
+        digest = Descriptor.of(blob).digest
         if digest in self._hidden:
             raise NotFound(digest)
         return await self._provider.reader_at(digest)

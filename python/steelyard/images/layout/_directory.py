@@ -96,11 +96,13 @@ class DirectoryLayout(ProcessBound, LayoutDriver):
     @opening
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
         """Open a blob; see `Provider.reader_at`."""
-        given = blob if isinstance(blob, Descriptor) else Descriptor(digest=Digest.parse(blob))
+        given = Descriptor.of(blob)
         reader = await run(_Reader, self._open, self._path, given.digest)
-        if given.size not in {None, reader.size}:
+        try:
+            given.check_size(reader.size)
+        except DataCorrupt:
             await reader.aclose()
-            raise DataCorrupt(given.digest, expected=f"{given.size} bytes", actual=f"{reader.size} bytes")
+            raise
         return reader
 
     async def _read(self, name: str) -> bytes:

@@ -12,7 +12,7 @@ from steelyard._runtime.opening import opening
 from steelyard._runtime.scopes import managed
 from steelyard.content import ReaderAt
 from steelyard.digest import Algorithm, Digest
-from steelyard.errors import DataCorrupt, NotFound
+from steelyard.errors import NotFound
 from steelyard.hashing import digest_of
 from steelyard.images.layout._driver import BlobWriter, LayoutDriver, check_blob, check_room
 from steelyard.model import Buffer, Descriptor
@@ -57,12 +57,11 @@ class MemoryLayout(LayoutDriver):
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
         """Open a blob; see `Provider.reader_at`."""
         await checkpoint()
-        given = blob if isinstance(blob, Descriptor) else Descriptor(digest=Digest.parse(blob))
+        given = Descriptor.of(blob)
         data = self.blobs.get(given.digest)
         if data is None:
             raise NotFound(given.digest)
-        if given.size not in {None, len(data)}:
-            raise DataCorrupt(given.digest, expected=f"{given.size} bytes", actual=f"{len(data)} bytes")
+        given.check_size(len(data))
         return MemoryReader(given.digest, data)
 
     async def _read(self, name: str) -> bytes:

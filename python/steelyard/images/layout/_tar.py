@@ -102,8 +102,7 @@ class TarLayout(ProcessBound, LayoutDriver):
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
         """Refuse: written blobs cannot be read."""
         await checkpoint()
-        name = blob.digest if isinstance(blob, Descriptor) else blob
-        raise FailedPrecondition(f"blob {name}: an archive under construction cannot be read")
+        raise FailedPrecondition(f"blob {Descriptor.of(blob).digest}: an archive under construction cannot be read")
 
     async def _read(self, name: str) -> bytes:
         await checkpoint()

@@ -221,19 +221,19 @@ class BlockingStore(ProcessBound):
 
     def blob(self, blob: Descriptor | Digest | str) -> BlockingBlob:
         """Open a blob for reading; see `Provider.reader_at`."""
-        digest, size = _named(blob)
-        return _opened(digest, size, self.native.blob(str(digest)))
+        given = Descriptor.of(blob)
+        return _opened(given, self.native.blob(str(given.digest)))
 
     def inspect(self, blob: Descriptor | Digest | str) -> BlockingBlob:
         """Open a blob to check it. This does not count as a use of the blob."""
-        digest, size = _named(blob)
-        return _opened(digest, size, self.native.inspect(str(digest)))
+        given = Descriptor.of(blob)
+        return _opened(given, self.native.inspect(str(given.digest)))
 
     def blob_cached(self, blob: Descriptor | Digest | str) -> BlockingBlob | None:
         """Open a blob for reading if the kernel can do so from memory, without a wait for the disk."""
-        digest, size = _named(blob)
-        native = self.native.blob_cached(str(digest))
-        return None if native is None else _opened(digest, size, native)
+        given = Descriptor.of(blob)
+        native = self.native.blob_cached(str(given.digest))
+        return None if native is None else _opened(given, native)
 
     def info(self, digest: Digest | str) -> Info:
         """Return the info of a blob."""
@@ -244,23 +244,23 @@ class BlockingStore(ProcessBound):
         return Path(self.native.path_of(str(Digest.parse(digest))))
 
     def write_copies(
-        self, folders: Sequence[tuple[int, Sequence[tuple[Digest, str, int, int | None]]]]
+        self, folders: Sequence[tuple[int, Sequence[tuple[Digest, int, str, int, int | None]]]]
     ) -> list[bool | Exception]:
         """Write verified copies of small blobs into directories, each with the given permissions and modification time.
 
         Nothing is synced. A copy gets its name when it is complete.
 
         Args:
-            folders: the descriptor of each directory, and its files: blob, name, permissions, and modification time in
-                nanoseconds since 1970, or None for now.
+            folders: the descriptor of each directory, and its files: blob, size, name, permissions, and modification time in
+                nanoseconds since 1970, or None for now. A blob of another size is not read.
 
         Returns:
             For each file its error, or whether it was written. False: the name is taken, or the file system has no unnamed files.
         """
         files = [
-            (str(digest), place, name, mode, time)
+            (str(digest), size, place, name, mode, time)
             for place, (_, copies) in enumerate(folders)
-            for digest, name, mode, time in copies
+            for digest, size, name, mode, time in copies
         ]
         return self.native.write_copies([folder for folder, _ in folders], files)
 
@@ -388,13 +388,10 @@ def _quarantined(digest: str, path: str, size: int, moved_ns: int) -> Quarantine
     return Quarantined(digest=Digest.parse(digest), path=Path(path), size=size, moved_at=to_time(moved_ns))
 
 
-def _named(blob: Descriptor | Digest | str) -> tuple[Digest, int | None]:
-    return (blob.digest, blob.size) if isinstance(blob, Descriptor) else (Digest.parse(blob), None)
-
-
-def _opened(digest: Digest, size: int | None, native: _native.Blob) -> BlockingBlob:
-    if size is not None and native.size != size:
-        found = native.size
+def _opened(given: Descriptor, native: _native.Blob) -> BlockingBlob:
+    try:
+        given.check_size(native.size)
+    except DataCorrupt:
         native.close()
-        raise DataCorrupt(digest, expected=f"{size} bytes", actual=f"{found} bytes")
-    return BlockingBlob(digest, native)
+        raise
+    return BlockingBlob(given.digest, native)

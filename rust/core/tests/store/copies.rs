@@ -14,8 +14,9 @@ use steelyard_core::volume::blob::Wanted;
 
 use crate::common::{SHA256, Scratch, sha256};
 
-fn wanted(digest: Digest, name: &str) -> Wanted {
-    Wanted { digest, folder: 0, name: name.to_owned(), mode: 0o640, mtime_ns: None }
+fn wanted(data: &[u8], name: &str) -> Wanted {
+    let digest = sha256(data);
+    Wanted { digest, size: data.len() as u64, folder: 0, name: name.to_owned(), mode: 0o640, mtime_ns: None }
 }
 
 fn put(store: &Store, data: &[u8]) -> Digest {
@@ -41,9 +42,10 @@ fn copies_have_the_bytes_the_mode_and_the_time() {
     let scratch = Scratch::in_memory();
     let store = scratch.open();
     let path = target(&scratch);
-    let (one, empty) = (put(&store, b"one"), put(&store, b""));
-    let timed = Wanted { mtime_ns: Some(1_234_567_890_123_456_789), ..wanted(one, "timed") };
-    let files = [wanted(one, "a"), wanted(empty, "b"), timed];
+    put(&store, b"one");
+    put(&store, b"");
+    let timed = Wanted { mtime_ns: Some(1_234_567_890_123_456_789), ..wanted(b"one", "timed") };
+    let files = [wanted(b"one", "a"), wanted(b"", "b"), timed];
 
     let dir = File::open(&path).unwrap();
     assert_eq!(vec![Ok(true); 3], store.volume().write_copies(&[dir.as_fd()], &files));
@@ -60,18 +62,19 @@ fn what_is_there_stays_and_what_is_damaged_or_missing_is_an_error_of_its_own() {
     let scratch = Scratch::in_memory();
     let store = scratch.open();
     let path = target(&scratch);
-    let (good, bad) = (put(&store, b"good"), put(&store, b"bad"));
-    let file = scratch.blob(&bad);
+    put(&store, b"good");
+    let file = scratch.blob(&put(&store, b"bad"));
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     fs::write(&file, b"BAD").unwrap();
     fs::write(path.join("taken"), b"mine").unwrap();
     std::os::unix::fs::symlink("nothing", path.join("link")).unwrap();
     let files = [
-        wanted(good, "taken"),
-        wanted(good, "link"),
-        wanted(bad, "bad"),
-        wanted(sha256(b"missing"), "missing"),
-        wanted(good, "good"),
+        wanted(b"good", "taken"),
+        wanted(b"good", "link"),
+        wanted(b"bad", "bad"),
+        wanted(b"missing", "missing"),
+        wanted(b"good", "good"),
+        Wanted { size: 5, ..wanted(b"good", "of another size") },
     ];
 
     let dir = File::open(&path).unwrap();
@@ -80,6 +83,7 @@ fn what_is_there_stays_and_what_is_damaged_or_missing_is_an_error_of_its_own() {
     assert_eq!((&Ok(false), &Ok(false), &Ok(true)), (&found[0], &found[1], &found[4]));
     assert!(matches!(&found[2], Err(Error::DataCorrupt { actual, .. }) if *actual == sha256(b"BAD").to_string()));
     assert!(matches!(&found[3], Err(Error::NotFound { kind: "blob", .. })));
+    assert!(matches!(&found[5], Err(Error::DataCorrupt { actual, .. }) if actual == "4 bytes"));
     assert_eq!(vec!["good", "link", "taken"], names(&path));
     assert_eq!(b"mine", &fs::read(path.join("taken")).unwrap()[..]);
 }
@@ -90,9 +94,9 @@ fn a_refused_call_leaves_no_file() {
     let faulty = Faulty::over(Arc::new(Linux));
     let store = scratch.open_with(faulty.clone()).unwrap();
     let path = target(&scratch);
-    let blob = put(&store, b"bytes");
+    put(&store, b"bytes");
     let dir = File::open(&path).unwrap();
-    let copy = || store.volume().write_copies(&[dir.as_fd()], &[wanted(blob, "copy")]).pop().unwrap();
+    let copy = || store.volume().write_copies(&[dir.as_fd()], &[wanted(b"bytes", "copy")]).pop().unwrap();
     let mut refused = 0;
     for ordinal in 1.. {
         faulty.set(Some(Fault::Once(ordinal, libc::ENOSPC)));

@@ -17,6 +17,8 @@ use crate::volume::Volume;
 pub struct Wanted {
     /// The blob.
     pub digest: Digest,
+    /// The size of the blob, as a document says.
+    pub size: u64,
     /// The place of its directory among those of the call.
     pub folder: usize,
     /// The name of the file.
@@ -44,6 +46,10 @@ impl Volume {
     fn write_copy(&self, dir: BorrowedFd<'_>, wanted: &Wanted, buffer: &mut Vec<u8>) -> Result<bool> {
         let path = || PathBuf::from(&wanted.name);
         let blob = self.blob(&wanted.digest)?;
+        if blob.size() != wanted.size {
+            let (expected, actual) = (format!("{} bytes", wanted.size), format!("{} bytes", blob.size()));
+            return Err(Error::DataCorrupt { name: wanted.digest.to_string(), expected, actual });
+        }
         buffer.resize(usize::try_from(blob.size()).unwrap_or(usize::MAX), 0);
         blob.read_some(buffer, 0, Cache::Keep)?;
         let mut hasher = Hasher::new(wanted.digest.algorithm());
