@@ -53,7 +53,7 @@ class ReadThroughStore(BaseStore):
         try:
             return await self._near.reader_at(blob)
         except NotFound:
-            await self._fetch(blob.digest if isinstance(blob, Descriptor) else blob)
+            await self._fetch(Descriptor.of(blob).digest)
             return await self._near.reader_at(blob)
 
     async def info(self, digest: Digest | str) -> Info:

@@ -91,14 +91,13 @@ class SqliteStore(base.BaseStore):
     @opening
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
         """Read the blob into memory; an open reader outlives the row."""
-        given = blob if isinstance(blob, Descriptor) else Descriptor(digest=Digest.parse(blob))
+        given = Descriptor.of(blob)
         query = "SELECT data FROM blobs WHERE digest = ?"
         row = await self.run(lambda database: database.execute(query, (str(given.digest),)).fetchone())
         if row is None:
             raise errors.NotFound(given.digest)
         data: bytes = row[0]
-        if given.size not in {None, len(data)}:
-            raise errors.DataCorrupt(given.digest, expected=f"{given.size} bytes", actual=f"{len(data)} bytes")
+        given.check_size(len(data))
         return SqliteReader(given.digest, data)
 
     async def info(self, digest: Digest | str) -> Info:

@@ -92,7 +92,7 @@ class Counting(MemoryStore):
 
     @opening
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:
-        self.opened[str(blob.digest if isinstance(blob, Descriptor) else blob)] += 1
+        self.opened[str(Descriptor.of(blob).digest)] += 1
         return await super().reader_at(blob)
 
 
