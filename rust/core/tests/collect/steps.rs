@@ -11,7 +11,7 @@ use steelyard_core::store::collect::Collection;
 use steelyard_core::sys::{Layer, Linux};
 
 use crate::common::{SHA256, Scratch};
-use crate::support::{NOW, Slow, collect, image, name, sorted, stored};
+use crate::support::{LATER, NOW, Slow, collect, image, name, put, sorted, stored};
 
 /// Open the store so that each step is as short as it can be.
 fn open(scratch: &Scratch) -> Arc<Store> {
@@ -51,6 +51,21 @@ fn a_collection_that_ends_after_any_step_leaves_only_garbage() {
             return;
         }
     }
+}
+
+#[test]
+fn the_log_of_the_metadata_stays_short() {
+    let scratch = Scratch::in_memory();
+    let store = open(&scratch);
+    for number in 0..12_000 {
+        put(&store, &format!("garbage {number}"));
+    }
+    collect(&store, LATER).unwrap();
+    let size = fs::metadata(scratch.root.join("meta.db-wal")).unwrap().len();
+    assert!(
+        (1 << 19..2 << 20).contains(&size),
+        "{size} bytes: 1,000 pages, 4 MiB, are written to the file in a step of some 5 ms"
+    );
 }
 
 /// Do that work between every two steps of a collection: the blobs that it returns are there after this collection and the next.

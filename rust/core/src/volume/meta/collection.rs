@@ -80,6 +80,9 @@ pub enum Checked<T> {
     Done(T),
 }
 
+/// After so many pages in SQLite's log, a commit copies them into the file. 1,000, its default, take some 5 ms: too long for a step.
+const COPIED_AFTER: &str = "wal_autocheckpoint";
+
 impl Meta {
     /// Return what was accepted or lost: the ID, whether roots may be lost, and the index that was accepted.
     pub fn collectable(&self) -> Result<(Option<String>, bool, Option<String>)> {
@@ -119,6 +122,7 @@ impl Meta {
             if start.take_back {
                 set(FOREIGN_COLLECTOR, None)?;
             }
+            connection.pragma_update_and_check(None, COPIED_AFTER, 250, |_| Ok(()))?;
             Ok((number, id))
         })
     }
@@ -147,7 +151,7 @@ impl Meta {
                 query::set_setting(connection, COLLECTING, None)?;
                 connection.execute("DELETE FROM protected", [])?;
             }
-            Ok(())
+            connection.pragma_update_and_check(None, COPIED_AFTER, 1000, |_| Ok(()))
         };
         self.write_spare(Sync::Cheap, run).ok();
     }
