@@ -100,10 +100,12 @@ async def test_items_are_taken_as_results_are(server: Server) -> None:
             await anyio.lowlevel.checkpoint()
             yield url
 
+    received = 0
     async with MemoryStore() as store, aclosing(fetch_many(store, items(), concurrency=2)) as results:
-        async for one in results:
-            assert taken <= one.index + 5
-            if one.index > 20:
+        async for _ in results:  # in the order in which they end, which is not that of the items
+            received += 1
+            assert taken <= received + 4
+            if received > 20:
                 break
 
 
