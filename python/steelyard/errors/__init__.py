@@ -1,52 +1,53 @@
-"""Every error the store raises: one base, one branch per next move of the caller.
+"""All errors of Steelyard: one base class, and a branch for each reaction of the caller.
 
 ```
 SteelyardError
-├── NotFound (LookupError)            nothing of that name: create it, or go on without
-├── AlreadyExists                     the blob is stored, the name is taken: use it
+├── NotFound (LookupError)            the object does not exist: create it, or go on without it
+├── AlreadyExists                     the blob is stored, or the image name exists: use it
 ├── LeaseExists                       the ID of the lease is in use: choose another
 ├── Unavailable                       another writer holds the ref: wait or choose another ref
 ├── CollectionBusy                    another collection is running: leave it to that one, or wait
 ├── Unreachable                       a server does not answer, or its answers break off: try again later
 ├── ServerRefused                     a server refuses: its code and the next step are in the message
 ├── InvalidResponse                   a server's response contradicts the request or itself: do not trust the server
-├── FailedPrecondition                the state is not the one asked for: change it first
-│   ├── UnexpectedDigest              the bytes are not the expected ones; the ingest keeps them
-│   ├── UnexpectedSize                there are more or fewer bytes than expected; the ingest keeps them
+├── FailedPrecondition                the state does not permit the call: change it first
+│   ├── UnexpectedDigest              the bytes have another digest; the ingest keeps them
+│   ├── UnexpectedSize                the bytes are more or fewer than expected; the ingest keeps them
 │   ├── WriterClosed                  the writer is closed (anyio.ClosedResourceError)
 │   ├── IncompatibleFormat            the root has another format than this release knows
 │   ├── LeaseEnded                    the lease was deleted or has expired: repeat the work under a new one
-│   ├── CollectionRefused             the store cannot know what is needed: nothing was removed
-│   ├── NameMoved                     the image name holds something else by now
+│   ├── CollectionRefused             the store cannot know which blobs are needed: nothing was removed
+│   ├── NameMoved                     the image name holds another digest
 │   └── IncompleteImage               blobs that the image needs are not stored
 ├── Unsupported                       this store cannot do that: use another way
 ├── Aborted                           the ingest was discarded under its writer: start again
 ├── InvalidArgument (ValueError)      the call itself is wrong: fix the caller
-│   ├── InvalidDigest                 not of the form algorithm:encoded
+│   ├── InvalidDigest                 does not have the form algorithm:encoded
 │   │   ├── InvalidDigestLength       well-formed, but too long or too short for its algorithm
 │   │   └── UnsupportedAlgorithm      well-formed, but not an algorithm of this store
-│   ├── InvalidFilter                 a filter that does not parse, with the position
-│   ├── InvalidLabel                  an empty key, or key and value over 4096 bytes
+│   ├── InvalidFilter                 a filter does not parse; has the position of the error
+│   ├── InvalidLabel                  the key is empty, or key and value together exceed 4096 bytes
 │   ├── InvalidReference              not the name of an image
-│   └── InvalidImage                  an image from outside is not as the formats have it: do not trust its maker
-│       ├── InvalidDocument           a manifest, index or config, with the place in it
-│       ├── InvalidArchive            an archive, with the entry
-│       └── LimitExceeded             more than the caller's limits allow
+│   └── InvalidImage                  an image from outside does not conform to its format: do not trust its source
+│       ├── InvalidDocument           a manifest, index or config; has the place in the document
+│       ├── InvalidArchive            an archive; has the name of the entry
+│       └── LimitExceeded             a limit of the call is exceeded
 ├── OutOfRange                        an offset past the end
-├── DataCorrupt                       stored bytes are not what their name says: verify, repair
-└── StorageError (OSError)            the operating system refused; errno and path are kept
+├── DataCorrupt                       stored bytes do not match their name: verify, repair
+└── StorageError (OSError)            a system call failed; has errno and path
     └── StorageFull                   no space or quota left: free some; reads and deletes still work
 ```
 
-`steelyard` itself exports the errors that a program handles in a way of its own; most others end in a message for a person.
+`steelyard` itself exports the errors that programs usually handle. Most others only need a message for a person.
 The native core reports a kind and fields, and one function maps them to these classes. Errors can be pickled and copied.
 
 **Attributes.** The message is made from the arguments, and each argument is an attribute of the same name. `AlreadyExists`,
-`UnexpectedDigest`, `NameMoved` and `IncompleteImage` carry `Digest` values. `NotFound`, `OutOfRange` and `DataCorrupt` may be about something
-else than a blob: their `name` is text, and their `digest` is the `Digest`, or None.
+`UnexpectedDigest`, `NameMoved` and `IncompleteImage` carry `Digest` values. `NotFound`, `OutOfRange` and `DataCorrupt` may concern an object
+that is not a blob. Their `name` is text, and their `digest` is a `Digest`, or None if `name` is not a digest of a blob.
 
-**Raise them in a store of your own.** All constructors have the same form: the first argument is the object of the error, and all others are
-keywords. A digest is a `Digest` or its text. `SteelyardError`, `FailedPrecondition`, `InvalidArgument` and `InvalidImage` take a message only.
+**Raise them in a store of your own.** All constructors have the same form: the first argument names the object that the error concerns, and
+all others are keyword-only. A digest is a `Digest` or its text. `SteelyardError`, `FailedPrecondition`, `InvalidArgument` and `InvalidImage`
+take only a message.
 
 | In | If | Raise |
 | --- | --- | --- |
@@ -62,7 +63,7 @@ keywords. A digest is a `Digest` or its text. `SteelyardError`, `FailedPrecondit
 | `read_at`, `truncate` | the offset is past the end | ``OutOfRange(digest, offset=5, size=4)``, ``OutOfRange(ref, offset=5, size=4)`` |
 | any | a number is negative, the ref is empty | ``InvalidArgument("size -1: expected 0 or more")`` |
 | any | the store is closed | ``FailedPrecondition("the store is closed")`` |
-| any | the store cannot do that at all | ``Unsupported("my store", operation="labels")`` |
+| any | the store does not support the operation | ``Unsupported("my store", operation="labels")`` |
 | any | a server does not answer | ``Unreachable("https://somewhere", reason="connection refused")`` |
 | any | a server refuses | ``ServerRefused("https://somewhere", server_code="AccessDenied", reason="not permitted")`` |
 | any | the operating system refuses | ``StorageError.of(error, operation="write", path=path)`` |
@@ -70,12 +71,13 @@ keywords. A digest is a `Digest` or its text. `SteelyardError`, `FailedPrecondit
 | `images` | the name exists, or holds another digest than the expected one | ``AlreadyExists(digest, name=name)``, ``NameMoved(name, expected=digest, actual=other)`` |
 | `leases` | there is no such lease | ``NotFound(lease, kind="lease")`` |
 | `leases` | the ID is in use | ``LeaseExists(lease)`` |
-| a call that stores something under a lease | the lease has ended | ``LeaseEnded(lease, reason="deleted")`` |
-| `collect` | another collection is running; the store cannot know what is needed | ``CollectionBusy("process 4711")``, ``CollectionRefused(path, cause="roots", reason="…")`` |
+| a call that stores a blob under a lease | the lease has ended | ``LeaseEnded(lease, reason="deleted")`` |
+| `collect` | another collection is running; the store cannot know which blobs are needed | ``CollectionBusy("process 4711")``, ``CollectionRefused(path, cause="roots", reason="…")`` |
 
-`Unavailable` says who holds the ref, for a person (`holder`), since when (`since`, or None), and whether the holder is a writer of the same store
-object (`local`). With ``local=True``, `steelyard.open_writer` waits until the store reports that the ref is free: `BaseStore._ref_released` must be
-called. With ``local=False`` it tries again after a pause. Raise `Unavailable` for nothing else, because `open_writer` waits without a limit.
+`Unavailable` has a text that names the holder of the ref (`holder`), the time at which the holder took it (`since`, or None), and whether the
+holder is a writer of the same store object (`local`). With ``local=True``, `steelyard.open_writer` waits until the store calls
+`BaseStore._ref_released`. With ``local=False``, it tries again after a pause. Raise `Unavailable` only for a held ref, because `open_writer`
+waits without a limit.
 """
 
 from __future__ import annotations
@@ -154,7 +156,7 @@ __all__ = (
     "WriterClosed",
 )
 
-# The files are how this package is made; users and tracebacks know the classes by its name.
+# The files are an implementation detail: users and tracebacks see the classes under the name of the package.
 for _name in __all__:
     globals()[_name].__module__ = __name__
 del _name

@@ -1,4 +1,4 @@
-"""The errors of images: of their names, documents and archives."""
+"""Errors for images: their names, documents and archives."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class NameMoved(FailedPrecondition):
 
 
 Absent = tuple[Digest | str, Digest | str | None, str | None]
-"""The digest of an absent blob, the digest of the document that names it or None, and its platform or None."""
+"""The digest of an absent blob, the digest of the document that names it (or None), and its platform (or None)."""
 
 
 class IncompleteImage(FailedPrecondition):
@@ -37,7 +37,7 @@ class IncompleteImage(FailedPrecondition):
     Attributes:
         name: the image name, or the digest of its root.
         absent: for each absent blob its digest, the digest of the document that names it, and its platform; the last two
-            may be None. A digest of an algorithm that no store computes is text.
+            may be None. A digest whose algorithm is not supported is text.
     """
 
     code = "incomplete_image"
@@ -80,7 +80,7 @@ class InvalidReference(InvalidArgument):
 
 
 class InvalidImage(InvalidArgument):
-    """An image does not conform to its format; it has no name in the store."""
+    """An image does not conform to its format. An import that raises this error sets no image name."""
 
     code = "invalid_image"
 
@@ -135,7 +135,7 @@ class LimitExceeded(InvalidImage):
         name: the object that is too large: an entry, a document, an archive.
         limit: the name of the limit: a field of `steelyard.images.Limits`.
         allowed: the maximum.
-        actual: the actual value, or None if it was not read to its end.
+        actual: the actual value, or None if the object was not read to its end.
     """
 
     code = "limit_exceeded"

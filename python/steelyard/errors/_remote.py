@@ -1,4 +1,4 @@
-"""The errors of servers: of stores that live in another process, and of downloads."""
+"""Errors for servers: for stores in another process, and for downloads."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from steelyard._digest_errors import SteelyardError
 
 
 class Unreachable(SteelyardError):
-    """A server does not answer, or its answers break off: it does not run, it ended, it hangs, or it is overloaded. Try again later.
+    """A server does not answer, or breaks off an answer: it is not running, has ended, hangs, or is overloaded. Try again later.
 
-    The change of the call may have happened or not. No writer holds the ref, so this is no `Unavailable`.
+    The change that the call requested may or may not have happened. Unlike `Unavailable`, this error does not mean that a writer holds the
+    ref.
 
     Attributes:
-        address: the server's address; of a download its URL, without user, password and query.
+        address: the server's address, or the URL of a download without user, password and query.
         reason: the reason, as readable text.
     """
 
@@ -24,12 +25,12 @@ class Unreachable(SteelyardError):
 
 
 class ServerRefused(SteelyardError):
-    """A server refuses: wrong credentials, no such bucket, no permission, or a server that cannot keep a store.
+    """A server refuses: wrong credentials, no such bucket, no permission, or a server that cannot hold a store.
 
     Attributes:
-        address: the server's address; of a download its URL, without user, password and query.
-        reason: the reason and, where there is one, the next step, as readable text.
-        server_code: the server's own code, such as ``"NoSuchBucket"``, the status of HTTP, or None.
+        address: the server's address, or the URL of a download without user, password and query.
+        reason: the reason and, if there is one, the next step, as readable text.
+        server_code: the server's own code, such as ``"NoSuchBucket"``, the HTTP status, or None.
     """
 
     code = "server_refused"
@@ -63,7 +64,7 @@ class Unsupported(SteelyardError):
     """This store does not support the operation; other stores do.
 
     Attributes:
-        store: the store, as readable text: the address of a remote store.
+        store: the store, as readable text, for example the address of a remote store.
         operation: the unsupported operation.
     """
 

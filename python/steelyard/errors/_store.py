@@ -1,4 +1,4 @@
-"""The errors of every store."""
+"""Errors that every store may raise."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class NotFound(SteelyardError, LookupError):
 
     Attributes:
         name: the digest, the ref, the image name or the ID of the lease, as text.
-        kind: ``"blob"``, ``"ingest"``, ``"image name"``, ``"lease"``, or in errors of `steelyard.images` another word for what is absent.
+        kind: ``"blob"``, ``"ingest"``, ``"image name"``, ``"lease"``, or another word for the absent object.
     """
 
     code = "not_found"
@@ -33,17 +33,17 @@ class NotFound(SteelyardError, LookupError):
 
     @property
     def digest(self) -> Digest | None:
-        """The digest of the absent blob; None if it is not a blob that is absent."""
+        """The digest of the absent blob; None if the absent object is not a blob."""
         return _digest_in(self.name) if self.kind == "blob" else None
 
 
 class AlreadyExists(SteelyardError):
     """The blob is already stored, or the image name exists.
 
-    `Ingester.writer` and `Writer.commit` removed the ingest; the image name did not change.
+    If `Ingester.writer` or `Writer.commit` raises it, the ingest is removed. If a method of `images` raises it, no image name has changed.
 
     Attributes:
-        digest: the digest of the blob, or of the name's target.
+        digest: the digest of the blob, or of the image name's target.
         name: the image name, or None for a blob.
     """
 
@@ -61,7 +61,7 @@ class Unavailable(SteelyardError):
     Attributes:
         ref: the ref.
         holder: the holder, as readable text: ``"this process"``, ``"process 4711"`` or ``"unknown"``.
-        since: when the holder took it (UTC), or None if unknown.
+        since: the time at which the holder took the ref (UTC), or None if unknown.
         local: whether the holder is a writer of the same store object; then `open_writer` waits without polling.
     """
 
@@ -82,7 +82,7 @@ class Unavailable(SteelyardError):
 
 
 class FailedPrecondition(SteelyardError):
-    """The call needs another state; nothing was changed."""
+    """The state does not permit the call; nothing was changed."""
 
     code = "failed_precondition"
 
@@ -158,8 +158,8 @@ class IncompatibleFormat(FailedPrecondition):
 class Aborted(SteelyardError):
     """`abort` discarded the ingest while this writer had it open, or the writer lost the ingest.
 
-    A writer loses its ingest if the file `lock` or the ingest's directory is removed: another process may have taken the ref, and
-    may have committed the ingest. Do not rely on any bytes of this writer.
+    A writer loses its ingest if the file `lock` or the ingest's directory is removed. Another process may then have taken the ref, and may
+    have committed the ingest. Do not rely on any bytes of this writer.
 
     Attributes:
         ref: the ref.
@@ -192,11 +192,11 @@ class InvalidFilter(InvalidArgument):
 
 
 class InvalidLabel(InvalidArgument):
-    """A label has an empty key, or key and value together are over 4096 bytes.
+    """A label has an empty key, or its key and value together exceed 4096 bytes.
 
     Attributes:
         key: the label's key, shortened to at most 100 characters.
-        size: bytes of key and value together, in UTF-8.
+        size: the bytes of key and value together, in UTF-8.
         allowed: the maximum.
     """
 
@@ -211,7 +211,7 @@ class InvalidLabel(InvalidArgument):
 
 
 class LeaseExists(SteelyardError):
-    """There is a lease with that ID.
+    """A lease with that ID exists.
 
     Attributes:
         lease: the ID.
@@ -225,13 +225,13 @@ class LeaseExists(SteelyardError):
 
 
 class LeaseEnded(FailedPrecondition):
-    """The lease of a store has ended while the store was used: nothing was stored, and nothing more will be under this lease.
+    """The lease of a store ended while the store was in use. The call stored nothing, and later calls under this lease store nothing.
 
-    What was stored under it before is no longer protected. To go on, repeat the work under a new lease.
+    The blobs that were stored under the lease are no longer protected by it. To go on, repeat the work under a new lease.
 
     Attributes:
         lease: the ID.
-        reason: ``"deleted"`` or ``"expired"``, or another word for the reason.
+        reason: ``"deleted"``, ``"expired"``, or another word for the reason.
     """
 
     code = "lease_ended"
@@ -246,7 +246,7 @@ class CollectionBusy(SteelyardError):
     """Another collection of the same store is running; nothing was removed.
 
     Attributes:
-        holder: who collects, as readable text: ``"this process"``, ``"process 4711"`` or ``"unknown"``.
+        holder: the process that collects, as readable text: ``"this process"``, ``"process 4711"`` or ``"unknown"``.
     """
 
     code = "collection_busy"
@@ -261,12 +261,13 @@ class CollectionRefused(FailedPrecondition):
 
     Attributes:
         store: the store, as readable text: its path.
-        cause: ``"roots"``: roots may be missing, because the metadata was rebuilt or replaced, or an ``index.json`` was adopted;
-            `accept_roots` collects nevertheless. ``"open"``: other store objects or processes have it open, and the first collection
-            must be alone; or a service for the containerd has it open that is to be taken back. ``"containerd"``: a containerd collects
-            it; `take_back` ends that. ``"document"``: a document cannot be read. ``"clock"``: the clock of this
-            machine differs from that of the object storage.
-        reason: the reason, for a person.
+        cause: ``"roots"``: roots may be missing, because the metadata was rebuilt or replaced, or because an ``index.json`` names images
+            that the store has no names for; `accept_roots` collects nevertheless. ``"open"``: other store objects or processes have the
+            store open, and the first collection must be alone; or a service for the containerd still has it open, and `take_back` needs
+            the service to end; or the store is a `MemoryStore` that was served to a program that collects it. ``"containerd"``: a
+            containerd collects the store; `take_back` ends that. ``"document"``: a document cannot be read. ``"clock"``: the clock of
+            this machine differs from the clock of the object storage.
+        reason: the reason, as readable text.
     """
 
     code = "collection_refused"
@@ -327,7 +328,7 @@ class DataCorrupt(SteelyardError):
 
 
 class StorageError(SteelyardError, OSError):
-    """A system call failed; `errno`, `strerror` and `filename` are those of the call.
+    """A system call failed. `errno`, `strerror` and `filename` describe the failed call.
 
     Attributes:
         operation: the system call or step that failed.
@@ -341,13 +342,13 @@ class StorageError(SteelyardError, OSError):
 
     @classmethod
     def of(cls, error: OSError, *, operation: str, path: str | None = None) -> StorageError:
-        """Return the error for what the operating system raised: `StorageFull` if no space or quota is left."""
+        """Return the typed error for an `OSError`: `StorageFull` if no space or quota is left, otherwise `StorageError`."""
         number = error.errno or errno.EIO
         return (StorageFull if number in _FULL else StorageError)(number, operation=operation, path=path)
 
     @property
     def path(self) -> str | None:
-        """The path of the call, which is also `filename`, or None."""
+        """The path of the call, or None; the same as `filename`."""
         path: str | None = self.filename
         return path
 
