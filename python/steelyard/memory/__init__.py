@@ -1,4 +1,4 @@
-"""A store in memory: short and obvious, because every other store is measured against it."""
+"""The store in memory. It is kept short and simple, because tests compare other stores with it."""
 
 from steelyard.memory._leases import MemoryLeases
 from steelyard.memory._names import MemoryImageNames

@@ -12,18 +12,18 @@ __all__ = ("Blob", "Note")
 
 
 class Note(NamedTuple):
-    """When a collection first found that nothing keeps a blob, by two clocks."""
+    """The time at which a collection first found that no root keeps a blob, by two clocks."""
 
     at: datetime
     monotonic: float
 
     @classmethod
     def now(cls) -> Self:
-        """Return a note of this moment."""
+        """Return a note with the current time."""
         return cls(datetime.now(UTC), time.monotonic())
 
     def is_older_than(self, other: Self, age: timedelta) -> bool:
-        """Return whether it was made that long before another: both clocks must say so, because one may be set."""
+        """Return whether this note is older than `other` by at least `age`, on both clocks, because the wall clock may be set."""
         return other.at - self.at >= age and self.monotonic + age.total_seconds() <= other.monotonic
 
 
@@ -33,8 +33,8 @@ class Blob:
     Attributes:
         data: its bytes.
         info: its info.
-        note: since when a collection knows it as garbage, or None.
-        used: when it was last stored, found or opened, by the monotonic clock.
+        note: the time at which a collection first found it to be garbage, or None.
+        used: the time at which it was last stored, found or opened, by the monotonic clock.
     """
 
     def __init__(self, data: bytes, info: Info) -> None:
@@ -44,14 +44,14 @@ class Blob:
         self.used = time.monotonic()
 
     def is_whole(self, size: int | None) -> bool:
-        """Return whether the blob has the right size; `size` is the caller's, if known."""
+        """Return whether the blob has the right size; `size` is the size that the caller expects, or None."""
         return len(self.data) == self.info.size and size in {None, self.info.size}
 
     def use(self) -> None:
-        """Note that it was used."""
+        """Record a use of the blob."""
         self.used = time.monotonic()
 
     def renew(self) -> None:
-        """Have it count as stored just now, before a caller learns that it is stored."""
+        """Treat the blob as stored just now. Called before a caller learns that it is stored."""
         self.note = None
         self.use()

@@ -1,4 +1,4 @@
-"""The changes while collections and questions run."""
+"""Logs of the changes that are made while tasks mark blobs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ __all__ = ("Change", "Changes")
 
 
 class Change(NamedTuple):
-    """A change that may keep a blob. The task that marks looks up the state itself, which may have changed again.
+    """A change after which a root may keep a blob. The marking task looks up the current state, which may have changed again.
 
     Attributes:
-        kind: a name that was set, a lease that protects a blob, an ingest that expects one, labels that were set, or a blob that was
-            stored or found.
+        kind: a name was set, a lease protects a blob, an ingest expects a blob, labels were set, or a blob was stored or found.
         key: the name, the ID of the lease, or the ref; empty for a blob.
         digest: the blob, if it is known.
     """
@@ -27,19 +26,19 @@ class Change(NamedTuple):
 
 
 class Changes:
-    """The changes of a store, for those that mark its blobs in steps. Without one, a change costs nothing."""
+    """Passes the changes of a store to the tasks that mark its blobs in steps. Without such a task, `note` does nothing."""
 
     def __init__(self) -> None:
         self._logs: list[dict[Change, None]] = []
 
     def note(self, change: Change) -> None:
-        """Note a change, in the same step in which it is made."""
+        """Record a change. The caller must not wait between the change and this call."""
         for log in self._logs:
             log[change] = None
 
     @contextmanager
     def followed(self) -> Iterator[dict[Change, None]]:
-        """Fill a log with the changes from now on. Its reader removes those that it has followed."""
+        """Fill a log with the changes until the context ends. The reader of the log removes the changes that it has applied."""
         log: dict[Change, None] = {}
         self._logs = [*self._logs, log]
         try:

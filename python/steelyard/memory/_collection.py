@@ -23,15 +23,16 @@ __all__ = ("Collection",)
 class Collection:
     """The collections of a store in memory.
 
-    A collection reads documents, marks and removes in steps, so the event loop has its turn between them, and the store changes meanwhile.
+    A collection reads documents, marks and removes in steps. The event loop runs other tasks between the steps, and these may change the
+    store.
 
     Args:
-        contents: what the store has.
-        changes: gets what changes in the store.
-        events: gets an event for each blob that is removed.
+        contents: the contents of the store.
+        changes: passes the changes of the store to a running collection.
+        events: publishes an event for each removed blob.
 
     Attributes:
-        defaults: the times of collections that get no others.
+        defaults: the grace time and the ingest age of collections that are given none.
     """
 
     def __init__(self, contents: Contents, changes: Changes, events: EventSource) -> None:
@@ -41,17 +42,20 @@ class Collection:
         self._documents = Documents(contents.blobs)
         self.defaults = CollectDefaults()
         self._is_running = False
-        self._served: list[str | None] = []  # at most one
+        self._served: list[str | None] = []  # the argument of `serve`; empty before the first call
 
     def serve(self, collector: str | None) -> None:
-        """Note that a service begins, for a program that collects the garbage from now on, or with None for others.
+        """Record that a service starts.
+
+        Args:
+            collector: the program that collects the garbage from now on, or None if the store itself does.
 
         Raises:
-            FailedPrecondition: the store was served the other way.
-            CollectionBusy: a collection is under way.
+            FailedPrecondition: an earlier service had another collector.
+            CollectionBusy: a collection is running.
         """
         if self._served and self._served != [collector]:
-            raise FailedPrecondition("MemoryStore: it was served to programs with another collector")
+            raise FailedPrecondition("MemoryStore: an earlier service had another collector")
         if collector is not None and self._is_running:
             raise CollectionBusy("this process")
         self._served = [collector]
@@ -62,7 +66,7 @@ class Collection:
         if self._is_running:
             raise CollectionBusy("this process")
         if (other := next(iter(self._served), None)) is not None:
-            reason = f"{other} collects the blobs of this store for as long as it exists"
+            reason = f"{other} collects the blobs of this store, for as long as the store exists"
             raise CollectionRefused("MemoryStore", cause="open", reason=reason)
         self._is_running = True
         try:
@@ -105,7 +109,7 @@ class Collection:
             return found
 
     async def _remove_ingests(self, marking: Marking, options: CollectOptions) -> int:
-        """Remove the ingests that are abandoned, unless it is a dry run, and return how many."""
+        """Remove the abandoned ingests, except in a dry run, and return their number."""
         removed = 0
         for ref in list(marking.abandoned):
             marking.pace.count(self._contents.leases.count())
@@ -118,7 +122,7 @@ class Collection:
         return removed
 
     async def _forget_documents(self, marking: Marking) -> None:
-        """Forget documents that are gone. A name keeps what its document is known to name, also while it is missing."""
+        """Forget deleted documents, except marked ones: a root keeps the blobs that a missing document is known to name."""
         async for digest in marking.pace.each(self._documents.known()):
             await marking.settle()
             if digest not in self._contents.blobs and digest not in marking.marks:

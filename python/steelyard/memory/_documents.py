@@ -17,13 +17,13 @@ from steelyard.memory._blob import Blob
 __all__ = ("Documents",)
 
 _INLINE = 64 << 10
-"""The most bytes of a document that is read in the event loop's thread."""
+"""The bytes of the largest document that is read in the event loop's thread."""
 
 ValueT = TypeVar("ValueT")
 
 
 class Documents:
-    """The documents of a store that were read, also those that are no longer stored.
+    """The documents of a store that were read, including those that are no longer stored.
 
     Args:
         blobs: the blobs of the store.
@@ -35,40 +35,40 @@ class Documents:
         self._referrers: dict[Digest, list[Digest]] = {}
 
     def named_by(self, digest: Digest) -> References:
-        """Return what a document names."""
+        """Return the references of a document."""
         return self._known.get(digest, NOTHING)
 
     def referrers_of(self, digest: Digest) -> Iterator[Digest]:
-        """Yield the stored documents of which a blob is the subject."""
+        """Yield the stored documents whose subject is `digest`."""
         return (each for each in self._referrers.get(digest, ()) if each in self._blobs)
 
     async def read(self, digest: Digest, pace: Pace) -> None:
-        """Read a document, unless it was read before, is not stored, or is none.
+        """Read the references of a stored blob that may be a document, unless they are known.
 
         Raises:
-            DataCorrupt: it is damaged.
+            DataCorrupt: the blob is damaged.
         """
         blob = self._blobs.get(digest)
         if blob is None or digest in self._known or not may_be_document(blob.data):
             return
-        named = await _look(partial(_read, digest, blob.data), blob.data, pace)
+        named = await _run_on(blob.data, partial(_read, digest, blob.data), pace)
         if digest not in self._known:
             self._known[digest] = named
             for subject in named.subject:
                 self._referrers.setdefault(subject, []).append(digest)
 
     async def check(self, digest: Digest, pace: Pace) -> bool:
-        """Return whether a blob that is a document by its media type is one. It is, if it is not stored.
+        """Return whether a blob with the media type of a document is a well-formed one. A blob that is not stored counts as one.
 
         Raises:
-            DataCorrupt: it is damaged.
-            CollectionRefused: it is too large to be read, so it may name anything.
+            DataCorrupt: the blob is damaged.
+            CollectionRefused: the blob is too large to be read, so its references are unknown.
         """
         blob = self._blobs.get(digest)
         if blob is None:
             return True
         if digest not in self._known:
-            await _look(partial(_verify, digest, blob.data), blob.data, pace)
+            await _run_on(blob.data, partial(_verify, digest, blob.data), pace)
             if len(blob.data) > DOCUMENT_LIMIT:
                 reason = f"blob {digest}: a document of {len(blob.data)} bytes, at most {DOCUMENT_LIMIT} are read"
                 raise CollectionRefused("MemoryStore", cause="document", reason=reason)
@@ -86,12 +86,12 @@ class Documents:
                 self._referrers[subject] = left
 
 
-async def _look(look: Callable[[], ValueT], data: bytes, pace: Pace) -> ValueT:
-    """Look at the bytes of a document: in this thread if they are few."""
+async def _run_on(data: bytes, function: Callable[[], ValueT], pace: Pace) -> ValueT:
+    """Call a function that processes `data`: on another thread if `data` is large."""
     if len(data) > _INLINE:
-        return await run(look)
+        return await run(function)
     pace.count(len(data) >> 10)
-    return look()
+    return function()
 
 
 def _read(digest: Digest, data: bytes) -> References:

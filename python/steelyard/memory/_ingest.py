@@ -30,7 +30,7 @@ def now() -> datetime:
 
 
 class Ingest:
-    """An unfinished write; `held_since` is when its writer took it, or None while it has none."""
+    """An unfinished write. `held_since` is the time at which its writer was opened, or None while it has no writer."""
 
     def __init__(self, ref: str) -> None:
         self.ref = ref
@@ -55,7 +55,7 @@ class Ingest:
 
 
 class MemoryWriter(Writer):
-    """The one writer of an ingest, until it is closed or the ingest is aborted."""
+    """The only writer of an ingest, until it is closed or the ingest is aborted."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class MemoryWriter(Writer):
         await checkpoint()
 
     async def _commit(self, options: CommitOptions) -> Info:
-        # `verify` adds nothing: the digest is always that of all bytes, computed here.
+        # `verify` has no effect: the digest is always computed here, from all bytes.
         try:
             self._check()
             if options.expected is not None:

@@ -35,18 +35,18 @@ class _Entry:
         self._deadline = None if expires is None else time.monotonic() + expires.total_seconds()
 
     def has_expired(self, at: datetime) -> bool:
-        """Return whether both clocks say so: a wall clock that was set ends no lease."""
+        """Return whether the lease has expired by both clocks, so that setting the wall clock ahead does not end it."""
         if self.value.expires_at is None or self._deadline is None:
             return False
         return self.value.expires_at <= at and self._deadline <= time.monotonic()
 
 
 class MemoryLeases(Leases):
-    """Leases for a store of your own, too, if they need not outlive the program.
+    """Leases in memory. A store of your own can use them, too, if its leases need not outlive the program.
 
     Args:
-        events: gets the events of the leases.
-        changes: gets what the leases protect from now on, for those that mark it.
+        events: publishes the events of the leases.
+        changes: passes newly protected blobs and ingests to running collections.
     """
 
     def __init__(self, events: EventSource | None = None, changes: Changes | None = None) -> None:
@@ -63,7 +63,7 @@ class MemoryLeases(Leases):
         return self.begin(name, Labels(labels), check_expires(expires))
 
     async def get(self, lease: str) -> Lease:
-        """Return times and labels of a lease; see `Leases.get`."""
+        """Return a lease with its times and labels; see `Leases.get`."""
         await checkpoint()
         return self._entry(lease).value
 
@@ -71,17 +71,17 @@ class MemoryLeases(Leases):
         """Return the matching leases; see `Leases.list`."""
         chosen = await compiled(filters)
         at = now()
-        lasting = [entry.value for _, entry in sorted(self._entries.items()) if not entry.has_expired(at)]
-        return await choose(chosen, lasting, lease_fields)
+        unexpired = [entry.value for _, entry in sorted(self._entries.items()) if not entry.has_expired(at)]
+        return await choose(chosen, unexpired, lease_fields)
 
     async def add(self, lease: str, *, digests: Iterable[Digest | str] = (), refs: Iterable[str] = ()) -> None:
-        """Have a lease protect blobs and ingests; see `Leases.add`."""
+        """Add blobs and ingests to a lease; see `Leases.add`."""
         await checkpoint()
         blobs, names = set(map(Digest.parse, digests)), set(map(check_ref, refs))
         self._protect(self._entry(lease), blobs, names)
 
     async def remove(self, lease: str, *, digests: Iterable[Digest | str] = (), refs: Iterable[str] = ()) -> None:
-        """Have a lease no longer protect blobs and ingests; see `Leases.remove`."""
+        """Remove blobs and ingests from a lease; see `Leases.remove`."""
         await checkpoint()
         blobs, names = set(map(Digest.parse, digests)), set(map(check_ref, refs))
         entry = self._entry(lease)
@@ -89,7 +89,7 @@ class MemoryLeases(Leases):
         entry.refs -= names
 
     async def resources(self, lease: str) -> LeaseResources:
-        """Return what a lease protects; see `Leases.resources`."""
+        """Return the blobs and ingests that a lease protects; see `Leases.resources`."""
         await checkpoint()
         entry = self._entry(lease)
         return LeaseResources(blobs=tuple(sorted(entry.digests)), refs=tuple(sorted(entry.refs)))
@@ -99,13 +99,13 @@ class MemoryLeases(Leases):
         await checkpoint()
         self.end(self._entry(lease).value.id)
 
-    # For the store
+    # Methods for the store
 
     def begin(self, lease: str, labels: Labels, expires: timedelta | None, *, process: int | None = None) -> Lease:
         """Create a lease.
 
         Raises:
-            LeaseExists: there is one with that ID.
+            LeaseExists: a lease with that ID exists.
         """
         held = self._entries.get(lease)
         if held is not None and not held.has_expired(now()):
@@ -116,18 +116,18 @@ class MemoryLeases(Leases):
         return entry.value
 
     def end(self, lease: str) -> None:
-        """End a lease, if there is one."""
+        """End a lease, if it exists."""
         if self._entries.pop(lease, None) is not None:
             self._events.publish("lease_ended", lease=lease)
 
     def end_expired(self) -> None:
-        """Remove the leases whose time has passed, with an event for each. They count for nothing before, too."""
+        """Remove the expired leases, and publish an event for each. An expired lease protects nothing even before it is removed."""
         at = now()
         for lease in [lease for lease, entry in self._entries.items() if entry.has_expired(at)]:
             self.end(lease)
 
     def enter(self, lease: str, *, digests: Iterable[Digest | str] = (), refs: Iterable[str] = ()) -> None:
-        """Have a lease protect blobs and ingests for a caller that works under it.
+        """Add blobs and ingests to a lease, for a caller that works under it.
 
         Raises:
             LeaseEnded: the lease has expired or was deleted.
@@ -148,14 +148,14 @@ class MemoryLeases(Leases):
             self._changes.note(Change("ingest", ref))
 
     def leave(self, lease: str, *, digests: Iterable[Digest | str] = (), refs: Iterable[str] = ()) -> None:
-        """Have a lease no longer protect what is gone, if there is that lease."""
+        """Remove deleted blobs and ended ingests from a lease, if it exists."""
         entry = self._entries.get(lease)
         if entry is not None:
             entry.digests.difference_update(map(Digest.parse, digests))
             entry.refs.difference_update(refs)
 
     def count(self) -> int:
-        """Return the number of leases, also of those that have expired."""
+        """Return the number of leases, including expired ones."""
         return len(self._entries)
 
     def ids(self) -> Sequence[str]:
@@ -163,14 +163,14 @@ class MemoryLeases(Leases):
         return tuple(self._entries)
 
     def find(self, lease: str) -> tuple[Lease, AbstractSet[Digest]] | None:
-        """Return a lease with the blobs that it protects, not a copy, if there is one and it lasts."""
+        """Return a lease and the set of blobs that it protects (not a copy), or None if it does not exist or has expired."""
         entry = self._entries.get(lease)
         if entry is None or entry.has_expired(now()):
             return None
         return entry.value, entry.digests
 
     def has_ingest(self, ref: str) -> bool:
-        """Return whether a lease that lasts protects an ingest."""
+        """Return whether an unexpired lease protects an ingest."""
         at = now()
         return any(ref in entry.refs and not entry.has_expired(at) for entry in self._entries.values())
 

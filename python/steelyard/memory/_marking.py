@@ -1,4 +1,4 @@
-"""Marks what is kept, in steps, while others work on the store."""
+"""Marks the blobs that roots keep, in steps, while other tasks use the store."""
 
 from __future__ import annotations
 
@@ -40,25 +40,28 @@ class Contents(NamedTuple):
 
 
 class Marking:
-    """The marks of one collection or question.
+    """The marks of one collection, or of one call of `reasons`.
 
-    `mark` goes through all roots. What others change meanwhile is in the log, and `settle` follows it. When `settle` returns, all that a
-    root keeps is marked, also what was moved from one root or blob to another, and nothing else happens before the next wait of the task.
+    `mark` goes through all roots. The changes that other tasks make meanwhile are in the log, and `settle` applies them. When `settle`
+    returns, every blob that a root keeps is marked, including blobs that moved from one root or blob to another. This holds until the next
+    wait of the task.
 
     Args:
-        contents: what the store has.
+        contents: the contents of the store.
         documents: the documents that were read.
-        log: what is changed from now on.
-        ingest_age: the age after which an ingest is abandoned, or None if none is.
+        log: the changes from now on.
+        ingest_age: the age at which an ingest counts as abandoned, or None if ingests are never abandoned.
 
     Attributes:
         pace: the pace of the task.
-        warnings: what is reported.
+        warnings: the warnings for the result.
         blobs: the blobs that were stored at the start.
+        graph: the references of the blobs.
         marks: the blobs that roots keep.
-        spared: garbage that stays: what was stored or found since the start, what the sweep spares, and what these name.
+        spared: garbage that stays: blobs that were stored or found since the start, blobs that the sweep spares, and all blobs that these
+            name.
         fresh: the blobs that were stored or found since the start.
-        abandoned: the ingests that are abandoned, as far as is known.
+        abandoned: the abandoned ingests that were found so far.
     """
 
     def __init__(
@@ -79,10 +82,10 @@ class Marking:
         self._named_as_documents: set[Digest] = set()
 
     async def mark(self, on_read: Callable[[int], object] = lambda _: None) -> None:
-        """Mark what roots keep.
+        """Mark the blobs that roots keep.
 
         Args:
-            on_read: called again and again with the number of blobs that were looked at for documents.
+            on_read: called repeatedly with the number of blobs that were examined so far, in the search for documents.
 
         Raises:
             DataCorrupt: a document is damaged.
@@ -96,26 +99,26 @@ class Marking:
             if done % _REPORTED == 0 or done == len(self.blobs):
                 on_read(done)
         async for name in pace.each(await pace.sort(contents.names.names())):
-            await self._begin(self._of_name(name))
+            await self._add_unlinked(self._of_name(name))
         async for digest, blob in pace.each(self.blobs):
             if blob.info.labels:
-                await self._begin(self._of_labels(digest))
+                await self._add_unlinked(self._of_labels(digest))
         flat = []
         async for lease in pace.each(await pace.sort(contents.leases.ids())):
             entry = self._of_lease(lease)
             if entry is not None and entry.is_flat:
                 flat.append(entry)
             else:
-                await self._begin(entry)
+                await self._add_unlinked(entry)
         async for ref in pace.each(list(contents.ingests)):
-            await self._begin(self._of_ingest(ref))
+            await self._add_unlinked(self._of_ingest(ref))
         for entry in flat:
-            await self._begin(entry)
+            await self._add_unlinked(entry)
         await self.marks.link()
         await self.settle()
 
     async def settle(self) -> None:
-        """Follow what was changed since the last call; see `mark` for the errors."""
+        """Apply the changes since the last call; see `mark` for the errors."""
         while self._log or self.marks.documents:
             while self._log:
                 change = next(iter(self._log))
@@ -155,15 +158,15 @@ class Marking:
             await self.spare(digest)
 
     async def spare(self, digest: Digest) -> None:
-        """Keep garbage, and what it names."""
+        """Keep a garbage blob and all blobs that it names."""
         await self.spared.add(Entry(None, (digest,)))
 
     def is_kept(self, digest: Digest) -> bool:
-        """Return whether a blob stays, by a root or without one."""
+        """Return whether a blob stays: a root keeps it, or it is garbage that is spared."""
         return digest in self.marks or digest in self.spared
 
     def is_abandoned(self, ref: str) -> bool:
-        """Return whether an ingest is old enough, and neither a writer nor a lease holds it."""
+        """Return whether an ingest has reached the age, and neither a writer nor a lease holds it."""
         ingest = self._contents.ingests.get(ref)
         return (
             ingest is not None
@@ -177,7 +180,7 @@ class Marking:
         blob = self._contents.blobs.get(digest)
         return NO_LABELS if blob is None else blob.info.labels
 
-    async def _begin(self, entry: Entry | None) -> None:
+    async def _add_unlinked(self, entry: Entry | None) -> None:
         if entry is not None:
             await self.marks.add(entry, link=False)
 
@@ -223,4 +226,4 @@ class Marking:
 
 
 _REPORTED = 64
-"""The blobs after which progress is reported."""
+"""The number of blobs between two reports of progress."""

@@ -22,11 +22,11 @@ __all__ = ("MemoryImageNames",)
 
 
 class MemoryImageNames(ImageNames):
-    """Names for a store of your own, too, if they need not outlive the program.
+    """Image names in memory. A store of your own can use them, too, if its names need not outlive the program.
 
     Args:
-        events: gets the events of the names.
-        changes: gets each name that is set, for those that mark what names keep.
+        events: publishes the events of the names.
+        changes: passes each name that is set to running collections.
     """
 
     def __init__(self, events: EventSource | None = None, changes: Changes | None = None) -> None:
@@ -35,7 +35,7 @@ class MemoryImageNames(ImageNames):
         self._events = EventSource() if events is None else events
 
     async def create(self, name: str, target: Descriptor, *, labels: Mapping[str, str] | None = None) -> Image:
-        """Make a name; see `ImageNames.create`."""
+        """Create a name; see `ImageNames.create`."""
         await checkpoint()
         if check_name(name) in self._images:
             raise AlreadyExists(self._images[name].target.digest, name=name)
@@ -45,7 +45,7 @@ class MemoryImageNames(ImageNames):
     async def assign(
         self, targets: Mapping[str, Descriptor], *, labels: Mapping[str, str] | None = None, overwrite: bool = False
     ) -> list[Image]:
-        """Have names hold targets, all or none; see `ImageNames.assign`."""
+        """Set the targets of names, all or none; see `ImageNames.assign`."""
         await checkpoint()
         kept = None if labels is None else Labels(labels)
         changed = {}
@@ -77,7 +77,7 @@ class MemoryImageNames(ImageNames):
         return changed
 
     async def get(self, name: str) -> Image:
-        """Return target, labels and times of a name; see `ImageNames.get`."""
+        """Return a name with its target, labels and times; see `ImageNames.get`."""
         await checkpoint()
         return self._held(name, None)
 
@@ -106,14 +106,14 @@ class MemoryImageNames(ImageNames):
             kind, digest=target.digest, size=target.size, name=image.name, previous=previous, labels=image.labels
         )
 
-    # For the store
+    # Methods for the store
 
     def names(self) -> Sequence[str]:
         """Return a copy of all names, in any order."""
         return tuple(self._images)
 
     def find(self, name: str) -> Image | None:
-        """Return target, labels and times of a name, if there is one."""
+        """Return a name with its target, labels and times, or None if it does not exist."""
         return self._images.get(name)
 
     def _assigned(self, name: str, target: Descriptor, labels: Labels | None) -> Image:

@@ -43,8 +43,8 @@ __all__ = ("MemoryStore",)
 class MemoryStore(BaseStore):
     """A content store in memory, for tests and for data that need not outlive the program.
 
-    It keeps every promise of `steelyard.content` but durability. It may be used plainly or in an ``async with``, which
-    does nothing more. Each blob is one `bytes`, and an ingest is hashed again by each `Writer.digest`.
+    It keeps every promise of `steelyard.content` except durability. It can be used with or without ``async with``, which has no
+    further effect. Each blob is one `bytes` object, and each `Writer.digest` hashes the whole ingest again.
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class MemoryStore(BaseStore):
     def with_lease(self, lease: str) -> Self:
         """Return this store with a lease; see `Store.with_lease`. Both have the same blobs, ingests, names and leases."""
         leased = copy.copy(self)
-        leased._lease = check_lease(lease)  # noqa: SLF001  # one of our own
+        leased._lease = check_lease(lease)  # noqa: SLF001  # a copy of this store
         share_queue(leased, self)
         return leased
 
@@ -115,7 +115,7 @@ class MemoryStore(BaseStore):
             raise Unavailable(ref, holder="this process", since=ingest.held_since, local=True)
         self._enter(digests=() if wanted is None else (wanted,), refs=(ref,))
         if wanted is not None and wanted in self._blobs and self._blobs[wanted].is_whole(size):
-            self._ingests.pop(ref, None)  # what was begun under this ref has become pointless
+            self._ingests.pop(ref, None)  # the blob is stored, so nothing needs the ingest any more
             self._leave(refs=(ref,))
             self._renew(wanted)
             raise AlreadyExists(wanted)
@@ -194,7 +194,7 @@ class MemoryStore(BaseStore):
 
         Raises:
             NotFound: it is not stored.
-            DataCorrupt: it is damaged; with `quarantine` it is no longer stored.
+            DataCorrupt: it is damaged. With `quarantine`, it was moved aside and is no longer stored.
         """
         await checkpoint()
         blob = self._blob(Digest.parse(digest))
@@ -217,7 +217,7 @@ class MemoryStore(BaseStore):
         quarantine: bool = True,
         on_progress: OnProgress | None = None,
     ) -> AsyncGenerator[Verified, None]:
-        """Verify every blob and yield each result; with `resume`, only the blobs that an unfinished run left."""
+        """Verify every blob and yield each result; with `resume`, only the blobs that an unfinished run did not reach."""
         check_concurrency(concurrency)
         if not resume:
             self._verified.clear()
@@ -250,17 +250,17 @@ class MemoryStore(BaseStore):
         self._collection.serve(collector)
 
     def _enter(self, *, digests: Iterable[Digest], refs: Iterable[str] = ()) -> None:
-        """Enter blobs and ingests into the lease of this store, if it has one."""
+        """Add blobs and ingests to the lease of this store, if it has one."""
         if self._lease is not None:
             self._leases.enter(self._lease, digests=digests, refs=refs)
 
     def _leave(self, *, digests: Iterable[Digest] = (), refs: Iterable[str] = ()) -> None:
-        """Take blobs and ingests that are gone out of the lease of this store, if it has one."""
+        """Remove deleted blobs and ended ingests from the lease of this store, if it has one."""
         if self._lease is not None:
             self._leases.leave(self._lease, digests=digests, refs=refs)
 
     def _renew(self, digest: Digest) -> None:
-        """Have a blob count as stored just now, before a caller learns that it is stored."""
+        """Treat a blob as stored just now. Called before a caller learns that it is stored."""
         self._blobs[digest].renew()
         self._changes.note(Change("stored", digest=digest))
 
@@ -275,12 +275,12 @@ class MemoryStore(BaseStore):
         return self._ingests[ref]
 
     def _publish(self, ingest: Ingest, data: bytes, digest: Digest, labels: Labels) -> Info:
-        self._enter(digests=(digest,))  # before anything is said of the blob
+        self._enter(digests=(digest,))  # before a caller or subscriber learns of the blob
         del self._ingests[ingest.ref]
         self._leave(refs=(ingest.ref,))
         stored = self._blobs.get(digest)
         if stored is not None:
-            stored.data = data  # it heals a damaged copy
+            stored.data = data  # repairs a damaged copy
             self._renew(digest)
             raise AlreadyExists(digest)
         time = now()

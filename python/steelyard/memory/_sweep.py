@@ -1,4 +1,4 @@
-"""Which garbage goes in a collection, and in which order; and its removal."""
+"""Chooses the garbage that a collection removes, and removes it in order."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ __all__ = ("Sweep",)
 
 
 class Sweep:
-    """Removes garbage in steps, while others work on the store.
+    """Removes garbage in steps, while other tasks use the store.
 
-    Before each removal it follows what has changed, so in the step in which a blob goes no root keeps it.
+    Before each removal it applies the changes of other tasks. So no root keeps a blob at the moment of its removal.
 
     Args:
-        marking: what is kept. It has marked all roots.
-        stored: the blobs of the store, from which garbage is removed.
+        marking: the marks; `Marking.mark` has returned.
+        stored: the blobs of the store. Garbage is removed from this mapping.
         options: the options of the collection.
-        grace: the age that garbage must have.
-        events: gets an event for each blob that is removed.
+        grace: the age at which garbage may be removed.
+        events: publishes an event for each removed blob.
 
     Attributes:
-        going: the garbage that goes, in order: a document never later than the blobs that it names.
+        going: the removed garbage, in order: a document never after the blobs that it names. In a dry run, the garbage that would be
+            removed.
         staying: the garbage that stays.
-        left_bytes: the bytes of the blobs that are left, without those that were stored since the start.
+        left_bytes: the bytes of the remaining blobs, without the blobs that were stored since the start.
     """
 
     def __init__(
@@ -70,12 +71,12 @@ class Sweep:
             if not group:
                 break
             for digest in group:
-                await self._take(digest)
+                await self._remove(digest)
             await order.release(group)
-        await self._note()
+        await self._update_notes()
 
     async def _spare(self) -> None:
-        """Spare the garbage within its grace time, with all that it names."""
+        """Spare the garbage within its grace time, and all blobs that it names."""
         if grace := self._grace:
             async for digest, blob in self._marking.pace.each(self._unkept.items()):
                 if not self._is_older_than(blob, grace):
@@ -84,7 +85,7 @@ class Sweep:
     def _is_older_than(self, blob: Blob, grace: timedelta) -> bool:
         return blob.note is not None and blob.note.is_older_than(self._at, grace)
 
-    async def _take(self, digest: Digest) -> None:
+    async def _remove(self, digest: Digest) -> None:
         blob = self._unkept[digest]
         self._marking.pace.count()
         await self._marking.pace.pause()
@@ -98,8 +99,8 @@ class Sweep:
             del self._stored[digest]
             self._events.publish("deleted", digest=digest, reason="collected")
 
-    async def _note(self) -> None:
-        """Note since when the garbage that stays is garbage, and that what roots keep is none."""
+    async def _update_notes(self) -> None:
+        """Give garbage that stays a note of this collection, if it has none, and remove the notes of blobs that roots keep."""
         marking = self._marking
         async for digest, blob in marking.pace.each(marking.blobs):
             await marking.settle()
