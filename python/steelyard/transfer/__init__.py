@@ -1,4 +1,4 @@
-"""Functions on whole blobs, built on the interfaces alone: they work with every store, and between any two stores.
+"""Functions on whole blobs. They use only the interfaces, so they work with every store, and between any two stores.
 
 | Function | Does |
 | --- | --- |
@@ -9,7 +9,7 @@
 | `put`, `put_many` | `Store.put` and `Store.put_many` for stores without a faster way |
 
 `steelyard.content.Source` lists the sources. Files are read on worker threads. Iterables are advanced in the event
-loop's thread, so give a blocking source as a file or an async iterable.
+loop's thread, so pass a blocking source as a file or an async iterable.
 """
 
 from steelyard.transfer._blob import copy, exists, read_blob, write_blob

@@ -1,4 +1,4 @@
-"""Many sources at once: the small ones in batches, for stores that store a batch at a lower price than its sources one by one."""
+"""Stores many sources, small ones in batches, for stores in which a batch costs less than its sources one by one."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from steelyard.transfer._put_many import Put, put_one
 __all__ = ("Item", "put_batched")
 
 BATCH = 256
-"""The most sources of a batch. Batches under way together share flushes, so larger ones would not be faster."""
+"""The most sources in a batch. Batches that run at the same time share flushes, so larger batches would not be faster."""
 
 BATCH_BYTES = 16 << 20
 """The most bytes in memory that one batch holds. The files of a batch are read later."""
 
 _AT_ONCE = 8
-"""Batches, or single sources, in work at a time."""
+"""Batches, or single sources, that are stored at a time."""
 
 _ASYNC_AT_ONCE = 32
-"""Single sources of an async iterable in work at a time: they often wait for a network, not for this machine."""
+"""Single sources of an async iterable that are stored at a time: they often wait for a network, not for this machine."""
 
 _BATCHES_OF_LIMIT = 4
-"""Batches at a time that a given concurrency is divided into: while some wait for the store, others hash and write."""
+"""The number of batches among which a given concurrency is divided: while some wait for the store, others hash and write."""
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -56,23 +56,23 @@ class Item(msgspec.Struct, frozen=True):
 
 
 Sent = Callable[[], None]
-"""Says that the rest of the work on a batch may overlap with the next ones."""
+"""Called when the rest of the work on a batch may overlap with later batches."""
 
 StoreBatch = Callable[[list[Item], Sent], Awaitable[Sequence[PutManyResult | None]]]
-"""Stores a batch, and returns for each item its result, or None for one that is to be stored by itself. It may call `Sent` once."""
+"""Stores a batch. For each item it returns the result, or None if the item must be stored singly. It may call `Sent` once."""
 
 
 def put_batched(
     put: Put, store: StoreBatch, sources: Sources, *, limit: int, concurrency: int | None
 ) -> AsyncGenerator[PutManyResult, None]:
-    """Store many sources, in batches those that may be small; see `Store.put_many`.
+    """Store many sources, in batches if they may be small; see `Store.put_many`.
 
     Args:
-        put: stores a source by itself.
+        put: stores a single source.
         store: stores a batch.
         sources: the sources.
-        limit: the most bytes of a source in memory that goes in a batch. A file goes in one whatever its size.
-        concurrency: sources in work at a time.
+        limit: the size in bytes up to which a source in memory goes in a batch. A path goes in a batch whatever the size of its file.
+        concurrency: the most sources in progress at a time, or None for the default.
     """
     singles = _ASYNC_AT_ONCE if isinstance(sources, AsyncIterable) else _AT_ONCE
 
@@ -83,10 +83,10 @@ def put_batched(
 
 
 class _Puts(Starter[Source]):
-    """The sources in work: those of batches, and single ones, which are large or of another kind.
+    """The sources in progress: in batches, or singly if they are large or of another kind.
 
-    A batch starts when it is full. One that is not full starts when the sources keep the event loop waiting and no other
-    such batch is under way; the sources that arrive until it has ended are the next one.
+    A full batch starts at once. A partial batch starts when the event loop runs other tasks before the next source arrives, and no other
+    partial batch is running. Sources that arrive while one is running form the next batch.
     """
 
     def __init__(
@@ -109,11 +109,11 @@ class _Puts(Starter[Source]):
         self._most = _AT_ONCE * BATCH if concurrency is None else concurrency
         self._most_singles = singles if concurrency is None else concurrency
         self._single = anyio.Semaphore(self._most_singles)
-        # In work, until their results are taken:
+        # In progress, until their results are taken:
         self._sources = self._bytes = self._singles = 0
-        # Of them, those of batches that are sent, until their results are there:
+        # Of these, the sources of batches that have called `Sent`, until their results arrive:
         self._sent = 0
-        self._partial_under_way = False
+        self._is_partial_running = False
         self._changed = anyio.Event()
 
     def start(self, source: Source) -> bool:
@@ -126,10 +126,10 @@ class _Puts(Starter[Source]):
             self._bytes += item.size
             if self._batch.add(item, item.size):
                 self.tasks.start_soon(self._store_batch, self._batch.take())
-                return True  # to let it start
-            if not self._partial_under_way:
-                self._partial_under_way = True
-                # The task takes what has arrived when it first runs: as soon as the sources keep the event loop waiting.
+                return True  # so that the task can start
+            if not self._is_partial_running:
+                self._is_partial_running = True
+                # When the task first runs, it takes all sources that have arrived by then.
                 self.tasks.start_soon(self._store_partial)
         return not self._has_room()
 
@@ -142,7 +142,7 @@ class _Puts(Starter[Source]):
     def _has_room(self) -> bool:
         return (
             self._sources - self._sent < self._most
-            and self._sources < 2 * self._most  # so that what is sent, and takes long, is bounded too
+            and self._sources < 2 * self._most  # a bound for sent batches that take long
             and self._bytes < _AT_ONCE * BATCH_BYTES
             and self._singles < self._most_singles
         )
@@ -154,7 +154,7 @@ class _Puts(Starter[Source]):
     async def _store_partial(self) -> None:
         while batch := self._batch.take():
             await self._store_batch(batch)
-        self._partial_under_way = False
+        self._is_partial_running = False
 
     async def _store_batch(self, batch: list[Item]) -> None:
         results, size, sent = [], 0, 0
@@ -173,7 +173,7 @@ class _Puts(Starter[Source]):
             else:
                 results.append(result)
             size += item.size
-        # The next batch does not wait until the consumer has taken these.
+        # In a task of its own, so that the next batch does not wait until the consumer has taken these results.
         self.tasks.start_soon(self._give, results, size)
 
     async def _give(self, results: list[PutManyResult], size: int) -> None:
@@ -192,7 +192,7 @@ class _Puts(Starter[Source]):
 
 
 def _small(source: Source, limit: int) -> bytes | memoryview | str | None:
-    """Return the bytes or the path of a source for a batch, or None for one that is stored by itself."""
+    """Return the bytes or the path of a source for a batch, or None for a source that is stored singly."""
     if type(source) is bytes and len(source) <= limit:
         return source
     try:

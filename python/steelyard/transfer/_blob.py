@@ -1,4 +1,4 @@
-"""Read, write and copy whole blobs."""
+"""Reads, writes and copies whole blobs."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def write_blob(
         store: the store.
         source: see `steelyard.content.Source`.
         blob: the digest of the source, or a descriptor, which may also give its size.
-        ref: the name of the ingest, by default made of the digest. Calls with the same ref wait for each other.
+        ref: the name of the ingest, by default derived from the digest. Calls with the same ref wait for each other.
         labels: labels for a new blob.
         on_progress: called with `Progress`.
 
@@ -109,7 +109,7 @@ async def copy(
         source: the store to copy from.
         blob: its digest, or a descriptor, which may also give its size.
         target: the store to copy to.
-        ref: the name of the ingest in the target, by default made of the digest. Copies with the same ref wait for each other.
+        ref: the name of the ingest in the target, by default derived from the digest. Copies with the same ref wait for each other.
         labels: labels for a new blob in the target; the labels in the source are ignored.
         on_progress: called with `Progress`; its name is the digest.
 

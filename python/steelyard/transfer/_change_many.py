@@ -1,4 +1,4 @@
-"""`Store.update_many` and `Store.delete_many` on the interfaces alone."""
+"""`Store.update_many` and `Store.delete_many`, built on the interfaces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ("delete_each", "update_each")
 _AT_ONCE = 32
 
 _ANY_TIME = datetime(1970, 1, 1, tzinfo=UTC)
-"""`Manager.update` ignores the times of the info that it gets."""
+"""A placeholder: `Manager.update` ignores the times of the info."""
 
 ResultT = TypeVar("ResultT")
 

@@ -1,4 +1,4 @@
-"""One source into one ingest: position, fill, commit; start over if the kept bytes are not those of the source."""
+"""Transfers one source into one ingest: position, fill, commit. Starts over if the bytes in the ingest are not the source's."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ("Transfer",)
 
 
 class _StaleIngestError(Exception):
-    """The bytes that the ingest held are not those of this source."""
+    """The earlier bytes of the ingest do not come from this source."""
 
 
 class Transfer(msgspec.Struct, frozen=True, kw_only=True):
-    """A source on its way into an ingest.
+    """The transfer of a source into an ingest.
 
     Attributes:
         pieces: the source.
@@ -36,9 +36,9 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     async def run(self, open_writer: Callable[[], Opening[Writer]]) -> PutResult:
         """Store the source through the writer that `open_writer` opens, and resume the ingest.
 
-        The bytes that the ingest holds are trusted when the source can be positioned after them, and compared otherwise.
-        If the commit then refuses the whole, those bytes were another source's or are damaged: they are dropped, and the
-        source is stored from its start, once. So a wrong ingest never blocks a right source.
+        If the source can be positioned after the earlier bytes of the ingest, those are trusted; otherwise they are compared with the
+        source. If the commit then finds a wrong size or digest, or damage, the earlier bytes came from another source or are damaged:
+        they are dropped, and the source is stored from its start, once. So a wrong ingest never blocks a right source.
 
         Raises:
             AlreadyExists: from `open_writer` only.

@@ -1,4 +1,4 @@
-"""`Store.lease` on the hooks of a store."""
+"""`Store.lease`, built on the hooks of a store."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def leased(
         store: the store.
         labels: the labels of the lease.
         expires: a time after which the lease ends.
-        end: ends the lease; None: the hook of the store.
+        end: ends the lease; None for the hook of the store.
     """
     end = store._end_lease if end is None else end  # noqa: SLF001  # a hook of the interface
     lease, given = new_lease(), Labels(labels)

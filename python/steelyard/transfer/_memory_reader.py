@@ -1,4 +1,4 @@
-"""The reader of bytes that are in memory, for every place that has some."""
+"""A reader for bytes in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ("MemoryReader",)
 
 
 class MemoryReader(BaseReader):
-    """Reads bytes in memory under a digest. It holds them itself, so that deleting the blob does not end it.
+    """Reads bytes in memory as a blob. It holds the bytes, so it can be used after the blob is deleted.
 
     Args:
         digest: the blob's name.

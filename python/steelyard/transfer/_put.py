@@ -1,4 +1,4 @@
-"""`Store.put` on the four interfaces alone."""
+"""`Store.put`, built on the interfaces."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ ResultT = TypeVar("ResultT")
 
 
 def signature_of(_: Callable[ParamsT, ResultT]) -> Callable[[Callable[..., ResultT]], Callable[ParamsT, ResultT]]:
-    """Give a function, for type checkers, the signature of a method, so that the signature stands once."""
+    """Give a function the signature of a method, for type checkers, so that the signature is written only once."""
     return lambda function: cast("Callable[ParamsT, ResultT]", function)
 
 
 @signature_of(Store.put)
 async def put(store: Store, source: Source, **arguments: Any) -> PutResult:
-    """Store a source through an ingest of its own; the arguments, beside the store, are those of `Store.put`.
+    """Store a source through an ingest of its own. The other arguments are those of `Store.put`.
 
-    With a `ref`, a source that can be positioned (bytes, a path, a seekable file) goes on after the bytes that the
-    ingest holds. Any other source is read from its start: its first bytes are compared with the ingest by their digest.
+    With a `ref`, a source that can be positioned (bytes, a path, a seekable file) continues after the bytes in the
+    ingest. Any other source is read from its start: its first bytes are compared with the ingest by their digest.
     If they differ, or the source is shorter than the ingest, the ingest is emptied and the source stored from its start.
 
     Raises:
-        UnexpectedDigest: also when a source that can be read only once is not the one that the ingest was started with;
-            the ingest is then empty, and the same call with a fresh source succeeds.
+        UnexpectedDigest: also if a source that can be read only once differs from the bytes in the ingest. The ingest is then empty, and
+            the same call with a fresh source succeeds.
     """
     return await put_source(store, source, PutOptions.parse(**arguments))
 
@@ -63,8 +63,8 @@ async def put_source(store: Store, source: Source, options: PutOptions) -> PutRe
             return PutResult(digest=info.digest, size=info.size, new=False)
         except BaseException:
             if options.ref is None:
-                # CANCEL: no other caller knows this ref, so the ingest is discarded, cancelled or not, unless the server of a
-                # remote store does not answer.
+                # CANCEL: no other caller knows this ref, so the ingest is discarded even if the task is cancelled, unless the server of
+                # a remote store does not answer.
                 with anyio.move_on_after(_ABORT_SECONDS, shield=True), suppress(SteelyardError):
                     await store.abort(ref)
             raise

@@ -1,4 +1,4 @@
-"""`Store.put_many` on the four interfaces alone."""
+"""`Store.put_many`, built on the interfaces."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def put_many(
 ) -> AsyncGenerator[PutManyResult, None]:
     """Store many sources at once and yield each result as it finishes; the arguments are those of `Store.put_many`.
 
-    Work starts when the first result is asked for. A source counts as in work until its result is taken. When `sources`
-    itself raises, the sources in work still finish and yield, then the error is raised. An async generator of sources is
-    closed together with the iterator.
+    Work starts with the request for the first result. A source counts as in progress until its result is taken. If `sources`
+    itself raises, the sources in progress still finish and their results are yielded, then the error is raised. An async generator of
+    sources is closed together with the iterator.
 
     The iterator ends its work when it is exhausted, closed, or cancelled while it waits for a result. An iterator that is
-    dropped, by a ``break`` without `contextlib.aclosing`, ends its work soon after, not before the next line. Either way
-    a source in work is abandoned as by a cancelled `put`: nothing of it remains, and no lock is held.
+    dropped, by a ``break`` without `contextlib.aclosing`, ends its work soon afterwards, perhaps only after the next line has run. In each
+    case, a source in progress is abandoned as by a cancelled `put`: nothing of it remains, and no lock is held.
     """
     options = PutOptions.parse(**arguments)
 

@@ -1,4 +1,4 @@
-"""Parts of many blobs, on the interfaces alone."""
+"""Reads parts of many blobs through the interfaces."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ("read_ranges",)
 
 _BLOBS_AT_ONCE = 16
 _RANGES_AT_ONCE = 4
-"""Of one blob: a server answers several requests at a time."""
+"""Ranges of one blob that are read at a time: a server answers several requests at a time."""
 
 
 async def read_ranges(provider: Provider, ranges: Sequence[ReadRange]) -> list[bytes | Exception]:
-    """Read parts of many blobs, and open each blob once; for each part return its bytes or the error.
+    """Read parts of many blobs, and open each blob once; return the bytes or the error for each part.
 
-    A part that is a whole blob is verified; other bytes are **unverified**, as those of `ReaderAt.read_at`.
+    A part that is a whole blob is verified. Other parts are **unverified**, as with `ReaderAt.read_at`.
     """
     places: dict[Digest, list[int]] = {}
     for place, each in enumerate(ranges):

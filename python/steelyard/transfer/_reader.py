@@ -1,4 +1,4 @@
-"""`BaseReader`: the convenience methods of a reader, over its `read_at`."""
+"""`BaseReader`: the convenience methods of a reader, built on its `read_at`."""
 
 from __future__ import annotations
 

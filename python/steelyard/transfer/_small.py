@@ -35,10 +35,10 @@ class Small:
 
 
 async def small(source: Source, *, most: int) -> Small | None:
-    """Return the source, if it is in memory or a file on disk, and has at most `most` bytes.
+    """Return the bytes of a source in memory, or of a regular file by its path, if it has at most `most` bytes; otherwise None.
 
     Raises:
-        OSError: the file does not open.
+        OSError: the file cannot be opened.
     """
     if isinstance(source, str | os.PathLike):
         try:
@@ -58,7 +58,7 @@ async def small(source: Source, *, most: int) -> Small | None:
 
 
 async def digest_small(data: Buffer, algorithm: Algorithm) -> Digest:
-    """Return the digest of bytes; fewer than 64 KiB are hashed at once, without a step of the event loop, which would take longer."""
+    """Return the digest of bytes. Fewer than 64 KiB are hashed in this thread, without a wait, because a hop takes longer."""
     if memoryview(data).nbytes >= _INLINE:
         return await digest_of(data, algorithm=algorithm)
     return digest_now(data, algorithm)
@@ -72,7 +72,7 @@ def digest_now(data: Buffer, algorithm: Algorithm) -> Digest:
 
 
 def read_small(path: Path, most: int) -> bytes | None:
-    """Return the content of a small regular file, or None."""
+    """Return the content of a regular file, or None if it has more than `most` bytes or is not a regular file."""
     file = open_regular(path)
     if file is None:
         return None
@@ -83,5 +83,5 @@ def read_small(path: Path, most: int) -> bytes | None:
         while piece := file.read(most + 1):
             pieces.append(piece)
             if sum(map(len, pieces)) > most:
-                return None  # it grows
+                return None  # the file is growing
         return b"".join(pieces)

@@ -1,4 +1,4 @@
-"""Every kind of source as one: pieces of at most 1 MiB in order, from any offset where the source allows it."""
+"""One interface for all kinds of sources: pieces of at most 1 MiB, in order, from any offset if the source allows it."""
 
 from __future__ import annotations
 
@@ -32,32 +32,32 @@ from steelyard.options import path_error
 __all__ = ("READ_BYTES", "BlobPieces", "FilePieces", "Pieces", "RangePieces", "hash_piece", "opened")
 
 READ_BYTES = 1 << 20
-"""The most bytes that are read or written at once, and so what a transfer holds in memory."""
+"""The most bytes that are read or written at once. A transfer holds about as many in memory."""
 
 _INLINE = 64 << 10
 
 
 async def hash_piece(hasher: Hasher, piece: Buffer) -> Hasher:
-    """Return a hasher that has also hashed the piece, off the event loop when that takes longer than the way there.
+    """Return a hasher that has also hashed the piece. A piece for which that takes longer than a hop is hashed on another thread.
 
     Cancellation:
-        The given hasher has not hashed it.
+        The given hasher has not hashed the piece.
     """
     if len(memoryview(piece)) <= _INLINE:
         hasher.update(piece)
         return hasher
-    # CANCEL: asyncio's own cancel is raised in place of the result of a call that has run.
+    # CANCEL: asyncio's own cancellation may replace the result of a call that has run, so the call changes a copy.
     longer = hasher.copy()
     await run(longer.update, piece)
     return longer
 
 
 class Pieces(ABC):
-    """A source, opened.
+    """An open source.
 
     Attributes:
-        size: its length in bytes from where it stood, or None where that is unknown.
-        seekable: whether `seek` goes to any offset up to `size` at no cost.
+        size: the bytes from the position at which it was opened to its end, or None if unknown.
+        seekable: whether `seek` can go to any offset up to `size`, without reading the bytes before it.
     """
 
     size: int | None = None
@@ -74,7 +74,7 @@ class Pieces(ABC):
         return piece
 
     async def skip(self, size: int, algorithm: Algorithm) -> Digest:
-        """Read and drop the next `size` bytes, or fewer where the source ends, and return their digest."""
+        """Read and drop the next `size` bytes, or fewer if the source ends, and return their digest."""
         hasher = Hasher(algorithm)
         while size and (piece := await self.read(min(size, READ_BYTES))):
             hasher = await hash_piece(hasher, piece)
@@ -83,14 +83,14 @@ class Pieces(ABC):
 
     @abstractmethod
     async def _next(self) -> memoryview:
-        """Return the source's next bytes, however many; empty only at the end."""
+        """Return the next bytes of the source, in any number; empty only at the end."""
 
     @abstractmethod
     async def seek(self, offset: int) -> bool:
-        """Go on from `offset`; return False when the source can't. One that is not seekable may still start over at 0."""
+        """Continue from `offset`, or return False if the source cannot. A source that is not seekable may still restart at 0."""
 
     async def aclose(self) -> None:  # noqa: B027  # most sources hold nothing
-        """Release what was opened for the source, and nothing that is the caller's."""
+        """Release the objects that were opened for the source, but none that the caller owns."""
 
 
 class BytesPieces(Pieces):
@@ -112,14 +112,14 @@ class BytesPieces(Pieces):
 
 
 class FilePieces(Pieces):
-    """Pieces of a binary file, from where it stands, read on worker threads."""
+    """Pieces of a binary file, from its current position, read on worker threads."""
 
     def __init__(self, file: BinaryIO, *, owned: bool = False) -> None:
         self._file = file
         self._owned = owned
         self._start = 0
         self._waits = True
-        # A pipe has bytes now and then. `read1` gives what there is, where `read` waits for a whole piece.
+        # A pipe delivers few bytes at a time. `read1` returns the bytes that are there; `read` waits for a whole piece.
         self._read: Callable[[int], object] = getattr(file, "read1", file.read)
 
     async def measure(self) -> None:
@@ -130,19 +130,19 @@ class FilePieces(Pieces):
 
     async def _next(self) -> memoryview:
         if self._waits:
-            # A piece on a worker thread can't be cancelled, so the wait for a quiet pipe or terminal happens here.
+            # A read on a worker thread cannot be cancelled, so the wait for a pipe or terminal without data happens here.
             self._waits = await readable(self._file)
         data = await run(self._read, READ_BYTES)
         if not isinstance(data, bytes | bytearray | memoryview):
-            raise TypeError(f"the file gave {type(data).__name__} in place of bytes: open it in binary mode")
+            raise TypeError(f"the file returned {type(data).__name__} instead of bytes: open it in binary mode")
         return view(data)
 
     def place(self) -> tuple[int, int] | None:
-        """Return the descriptor of a plain file on disk and where in it the source begins, or None for any other kind."""
+        """Return the descriptor of a regular file and the offset at which the source begins, or None for any other file."""
         if not self.seekable:
             return None
         file = self._file
-        # A buffered reader may stand on anything, a decompressor for example, whose descriptor gives other bytes.
+        # A buffered reader may wrap any raw file, for example a decompressor, whose descriptor gives other bytes.
         raw = file.raw if isinstance(file, io.BufferedReader) else file
         if not isinstance(raw, io.FileIO) or not stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
             return None
@@ -167,7 +167,7 @@ def _measure(file: BinaryIO) -> tuple[bool, int, int | None]:
     try:
         end = file.seek(0, os.SEEK_END)
     except (OSError, ValueError):
-        return False, 0, None  # a compressed file goes back and forth, but doesn't know its end
+        return False, 0, None  # a compressed file can be positioned, but does not know its end
     file.seek(start)
     return True, start, max(0, end - start)
 
@@ -195,7 +195,7 @@ class RangePieces(Pieces):
         return memoryview(data)
 
     def place(self) -> tuple[int, int]:
-        """Return the descriptor and where in its file the source begins."""
+        """Return the descriptor of the file and the offset at which the source begins."""
         return self._source.file, self._source.offset
 
     async def seek(self, offset: int) -> bool:
@@ -204,7 +204,7 @@ class RangePieces(Pieces):
 
 
 class IterablePieces(Pieces):
-    """Pieces of an iterable or async iterable of buffers; one longer than a piece is cut, an empty one skipped."""
+    """Pieces of an iterable or async iterable of buffers. A buffer longer than a piece is split, an empty one is skipped."""
 
     def __init__(self, source: Iterable[Buffer] | AsyncIterable[Buffer]) -> None:
         self._source = source
@@ -239,7 +239,7 @@ class IterablePieces(Pieces):
         return True
 
     async def aclose(self) -> None:
-        # An iterator that is the source itself is the caller's; one that we asked for is ours to end.
+        # If the iterator is the source itself, the caller owns it. An iterator that was created here is closed here.
         close = getattr(self._iterator, "aclose", None)
         if close is not None and self._iterator is not self._source:
             await close()
@@ -250,7 +250,7 @@ def _iterate(source: Iterable[Buffer] | AsyncIterable[Buffer]) -> Iterator[Buffe
 
 
 class BlobPieces(Pieces):
-    """Pieces of a stored blob, **unverified**: the consumer checks the digest of the whole."""
+    """Pieces of a stored blob, **unverified**: the consumer checks the digest of all bytes."""
 
     seekable = True
 
@@ -281,11 +281,11 @@ class BlobPieces(Pieces):
 
 @managed
 async def opened(source: Source) -> AsyncIterator[Pieces]:
-    """Open a source of any kind; a path's file is closed on the way out, an object of the caller's is not.
+    """Open a source of any kind. On exit, a file that was opened by its path is closed, but no object that the caller owns.
 
     Raises:
         TypeError: the object is not a source.
-        OSError: the file does not open.
+        OSError: the file cannot be opened.
     """
     pieces = await _open(source)
     try:

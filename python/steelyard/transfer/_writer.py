@@ -1,4 +1,4 @@
-"""Open a writer, and wait while another writer holds the ref."""
+"""Opens a writer, and waits while another writer holds the ref."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ async def open_writer(
     algorithm: Algorithm | None = None,
     on_wait: Callable[[], object] | None = None,
 ) -> Writer:
-    """Start or resume the ingest `ref` like `Ingester.writer`, but wait while another writer holds it.
+    """Start or resume the ingest `ref` like `Ingester.writer`, but wait while another writer holds the ref.
 
-    Tasks that wait for a ref of the same store get it in the order of their calls, and wake when it is freed,
-    each in its own event loop. A holder in another process cannot wake a task, so the call tries again after pauses of 50 ms
+    Tasks that wait for the same ref of the same store get it in the order of their calls. Each wakes, in its own event loop, when the
+    ref is free. A holder in another process cannot wake a task, so the call tries again after pauses of 50 ms
     to 1 s. There is no time limit: use a cancel scope.
 
     Args:
@@ -40,9 +40,9 @@ async def open_writer(
         ref: the name of the ingest.
         size: the announced size.
         expected: the announced digest.
-        algorithm: what `Writer.digest` computes.
-        on_wait: called once if another writer still holds the ref after a second or two, for example to tell people. Of several tasks
-            that wait for it, only the first one calls it.
+        algorithm: the algorithm of `Writer.digest`.
+        on_wait: called once if another writer still holds the ref after a second or two, for example to inform a person. Of several
+            tasks that wait for the ref, only the first in the queue calls its function.
 
     Raises:
         AlreadyExists: `expected` is already stored, perhaps by the earlier writer of the ref.
@@ -63,7 +63,7 @@ async def open_writer(
             if on_wait is not None and anyio.current_time() >= late:
                 on_wait()
                 on_wait = None
-            # A local holder may end without a notification: dropped instead of closed, or cancelled by asyncio in spite of the shield.
+            # A local holder may end without a notification, if it is dropped instead of closed, or if asyncio cancels it despite the shield.
             with anyio.move_on_after(_LONGEST_PAUSE if local else pause):
                 await waiter.wait_released()
             pause = pause if local else min(pause * 2, _LONGEST_PAUSE)
