@@ -18,11 +18,11 @@ _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\
 
 
 def expiry_of(labels: Mapping[str, str]) -> datetime | None:
-    """Return the time of the label ``gc.expire``, or None if there is none that is a time of RFC 3339."""
+    """Return the time in the label ``gc.expire``, or None if the label is absent or not a time of RFC 3339."""
     text = labels.get(EXPIRE, "")
     if _RFC_3339.fullmatch(text) is None:
         return None
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError):  # no such day, or in UTC no year from 1 to 9999
+    except (ValueError, OverflowError):  # the day does not exist, or the year in UTC is not from 1 to 9999
         return None

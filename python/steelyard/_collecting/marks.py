@@ -1,4 +1,4 @@
-"""Marking what roots keep: the rules of `steelyard.collection`, for the stores whose collector is in Python."""
+"""Marks the blobs that roots keep, by the rules of `steelyard.collection`, for stores whose collector is written in Python."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _STARTED = (datetime.now(UTC), time.monotonic())
 
 
 def now_at_least() -> datetime:
-    """Return the time (UTC) that both clocks agree has come: a wall clock that jumps ahead does not count."""
+    """Return the time (UTC), by the clock that is behind: a wall clock that jumps ahead has no effect."""
     wall, monotonic = _STARTED
     return min(datetime.now(UTC), wall + timedelta(seconds=time.monotonic() - monotonic))
 
@@ -55,7 +55,7 @@ class Warnings:
 
 
 def has_passed(labels: Labels, owner: str, warnings: Warnings) -> bool:
-    """Return whether the labels have a time ``gc.expire`` that has passed. A malformed time never passes."""
+    """Return whether the time in the label ``gc.expire`` has passed. A malformed time never passes."""
     expires_at = expiry_of(labels)
     if expires_at is None and EXPIRE in labels:
         warnings.add(f"{owner}: label {EXPIRE}: not a time of RFC 3339, so it never passes: {labels[EXPIRE]!r}")
@@ -68,7 +68,7 @@ class Entry(NamedTuple):
     Attributes:
         root: the root; None for garbage that stays.
         digests: the blobs.
-        is_flat: whether it does not keep what the blobs name.
+        is_flat: whether it keeps only these blobs, and not the blobs that they name.
         is_document: whether the blobs are documents by their media types.
     """
 
@@ -79,22 +79,22 @@ class Entry(NamedTuple):
 
 
 class Documents(Protocol):
-    """The references of documents, also of those that are no longer stored."""
+    """The references of documents, including documents that are no longer stored."""
 
     def named_by(self, digest: Digest, /) -> References:
-        """Return what a document names."""
+        """Return the references of a document."""
 
     def referrers_of(self, digest: Digest, /) -> Iterator[Digest]:
-        """Yield the stored documents of which a blob is the subject."""
+        """Yield the stored documents whose subject is `digest`."""
 
 
 class Graph:
     """The references of blobs.
 
     Args:
-        labels_of: returns the labels of a blob, none for one that is not stored.
-        documents: what documents name.
-        warnings: where malformed references are reported.
+        labels_of: returns the labels of a blob, or no labels if it is not stored.
+        documents: the references of documents.
+        warnings: collects the reports of malformed references.
     """
 
     def __init__(self, labels_of: Callable[[Digest], Labels], documents: Documents, warnings: Warnings) -> None:
@@ -103,7 +103,7 @@ class Graph:
         self._warnings = warnings
 
     def named_by(self, digest: Digest) -> Iterator[Digest]:
-        """Yield the blobs that a blob names: as a document, as one with a subject, and with labels."""
+        """Yield the blobs that a blob names: in its document, as the subject of its document, and in its labels."""
         document = self._documents.named_by(digest)
         if document.invalid:
             self._warnings.add(f"blob {digest}: invalid digests that keep nothing: {document.invalid}")
@@ -117,26 +117,27 @@ class Graph:
                     self._warnings.add(f"blob {digest}: label {key}: not a digest, so it keeps nothing: {value!r}")
 
     def referrers_of(self, digest: Digest) -> Iterator[Digest]:
-        """Yield the documents of which a blob is the subject: a kept blob keeps them as well."""
+        """Yield the documents whose subject is `digest`: a kept blob keeps these, too."""
         return self._documents.referrers_of(digest)
 
     def documents_of(self, digest: Digest) -> frozenset[Digest]:
-        """Return the documents that a blob names, by their media types."""
+        """Return the blobs that a blob names with the media types of documents."""
         return self._documents.named_by(digest).documents
 
 
 class Marks:
-    """The blobs that are kept, each with the root and the blob that it was reached from.
+    """The kept blobs, each with the root and the blob that it was reached from.
 
-    Add roots that are flat last, so that a blob counts for one that also keeps what the blob names, if there is one. For the same
-    reason keep the documents that say something about kept blobs after all roots: a root that names one of them itself comes first.
+    Add flat roots last, so that a blob counts for a root that also keeps the blobs that it names, if there is one. For the same
+    reason call `link` after all roots are added: a document counts for a root that names it, before it counts for the root that keeps its
+    subject.
 
     Args:
-        graph: what blobs name.
+        graph: the references of the blobs.
         pace: the pace of the task.
 
     Attributes:
-        documents: kept blobs that are documents by their media types. The reader removes those that it has looked at.
+        documents: kept blobs with the media types of documents. The reader of this set removes the blobs that it has examined.
     """
 
     def __init__(self, graph: Graph, pace: Pace) -> None:
@@ -144,11 +145,14 @@ class Marks:
         self._pace = pace
         self._reached: dict[Digest, tuple[Root | None, Digest | None]] = {}
         self._flat: set[Digest] = set()
-        self._unlinked: deque[Digest] = deque()  # their referrers are not kept yet
+        self._unlinked: deque[Digest] = deque()  # kept blobs whose referrers are not kept yet
         self.documents: set[Digest] = set()
 
     async def add(self, entry: Entry, *, link: bool = True) -> None:
-        """Keep the blobs that a root names, and what they name unless the root is flat. Without `link` call `link` before the marks are used."""
+        """Keep the blobs that a root names and, unless the root is flat, all blobs that these name.
+
+        With ``link=False``, call `link` before the marks are used.
+        """
         new = []
         async for digest in self._pace.each(entry.digests):
             if entry.is_document:
@@ -156,26 +160,26 @@ class Marks:
             if entry.is_flat and digest not in self._reached:
                 self._reached[digest] = (entry.root, None)
                 self._flat.add(digest)
-            elif not entry.is_flat and self._is_new(digest, entry.root, None):
+            elif not entry.is_flat and self._reach(digest, entry.root, None):
                 new.append(digest)
         await self._follow(entry.root, new)
         if link:
             await self.link()
 
     async def link(self) -> None:
-        """Keep the documents of which kept blobs are the subjects, and what they name."""
+        """Keep the documents whose subjects are kept, and all blobs that these documents name."""
         while self._unlinked:
             self._pace.count()
             await self._pace.pause()
-            if not self._unlinked:  # meanwhile another call has done it
+            if not self._unlinked:  # another call has linked them meanwhile
                 return
             digest = self._unlinked.popleft()
             root, _ = self._reached[digest]
             referrers = self._pace.each(self._graph.referrers_of(digest))
-            await self._follow(root, [each async for each in referrers if self._is_new(each, root, digest)])
+            await self._follow(root, [each async for each in referrers if self._reach(each, root, digest)])
 
     async def again(self, digest: Digest) -> None:
-        """Follow what a blob names once more, if it is kept: it has changed, or was not stored before."""
+        """Follow the references of a blob again, if it is kept: the blob has changed, or was not stored before."""
         if digest in self._reached and digest not in self._flat:
             await self._follow(self._reached[digest][0], [digest])
             await self.link()
@@ -187,13 +191,14 @@ class Marks:
                 self.documents |= self._graph.documents_of(digest)
                 self._unlinked.append(digest)
                 kept = self._pace.each(self._graph.named_by(digest))
-                named += [each async for each in kept if self._is_new(each, root, digest)]
+                named += [each async for each in kept if self._reach(each, root, digest)]
             level = named
 
-    def _is_new(self, digest: Digest, root: Root | None, parent: Digest | None) -> bool:
+    def _reach(self, digest: Digest, root: Root | None, parent: Digest | None) -> bool:
+        """Keep a blob, and return whether its references must be followed now."""
         if digest in self._reached and digest not in self._flat:
             return False
-        self._flat.discard(digest)  # from now on what it names is kept, too
+        self._flat.discard(digest)  # from now on, the blobs that it names are kept, too
         self._reached[digest] = (root, parent)
         return True
 
@@ -206,7 +211,7 @@ class Marks:
         return None if found is None else found[0]
 
     def chain_to(self, digest: Digest) -> tuple[Digest, ...]:
-        """Return the blobs from the one that the root names to this one; nothing for garbage."""
+        """Return the chain of blobs from the one that the root names to this one; an empty chain for garbage."""
         chain: list[Digest] = []
         current: Digest | None = digest if digest in self._reached else None
         while current is not None:

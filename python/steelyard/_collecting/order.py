@@ -1,4 +1,4 @@
-"""The order in which garbage goes: a document before the blobs that it names, else the least recently used first."""
+"""The order in which garbage is removed: a document before the blobs that it names, otherwise the least recently used blob first."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ __all__ = ("Order",)
 
 
 class Order:
-    """Gives blobs in the order in which they go. Blobs that name each other in a cycle come together.
+    """Returns blobs in the order of their removal. Blobs that name each other in a cycle are returned together.
 
     Args:
-        graph: what blobs name.
+        graph: the references of the blobs.
         pace: the pace of the task.
     """
 
     def __init__(self, graph: Graph, pace: Pace) -> None:
         self._graph = graph
         self._pace = pace
-        self._left: dict[Digest, float] = {}  # with their last uses
+        self._left: dict[Digest, float] = {}  # the blobs that `next` has not returned, with their last uses
         self._names: dict[Digest, set[Digest]] = {}
         self._parents: dict[Digest, set[Digest]] = {}
         self._waiting: dict[Digest, int] = {}
@@ -31,7 +31,7 @@ class Order:
         self._oldest: Iterator[tuple[float, Digest]] | None = None
 
     def add(self, digest: Digest, used: float) -> None:
-        """Add a blob with the time of its last use, before the others are given."""
+        """Add a blob with the time of its last use. Call this for all blobs before `link`."""
         self._left[digest] = used
 
     async def link(self) -> None:
@@ -51,11 +51,11 @@ class Order:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a blob can be given that no blob names which was given and not released."""
+        """Whether `next` can return a blob that is named only by released blobs, or by none."""
         return bool(self._ready)
 
     async def next(self) -> list[Digest]:
-        """Give the blobs that go next: one, or those of a cycle. None are left if there are none."""
+        """Return the blobs that go next: one, or those of a cycle. The list is empty if no blobs are left."""
         if self._ready:
             group = [heappop(self._ready)[1]]
         elif self._left:
@@ -67,7 +67,7 @@ class Order:
         return group
 
     async def release(self, group: list[Digest]) -> None:
-        """Let the blobs go that waited for those of a group, which were given."""
+        """Release a group that `next` has returned, so that the blobs that it names may go."""
         for digest in group:
             async for each in self._pace.each(self._names.pop(digest, ())):
                 self._waiting[each] -= 1
@@ -75,7 +75,7 @@ class Order:
                     heappush(self._ready, (self._left[each], each))
 
     async def _cycle(self) -> list[Digest]:
-        """Return the least recently used blob and all that name it, directly or not: a cycle, and what leads to it."""
+        """Return the least recently used blob and all blobs that name it, directly or not: a cycle, and the blobs that lead to it."""
         if self._oldest is None:
             self._oldest = await self._pace.sort([(used, digest) for digest, used in self._left.items()])
         digest = next(digest for _, digest in self._oldest if digest in self._left)

@@ -32,15 +32,15 @@ class Pace:
         self._left -= work
 
     async def pause(self) -> None:
-        """Let other tasks run if the work of a step is done."""
+        """Let other tasks run, if the step is full."""
         if self._left <= 0:
             self._left = _STEP
             await checkpoint()
 
     def each(self, items: Iterable[ItemT]) -> AsyncIterator[ItemT]:
-        """Iterate over items, each of them work. Other tasks run before an item is given, never after.
+        """Iterate over items, and count each as a unit of work. Other tasks may run before an item is returned, never after.
 
-        What others change meanwhile must not be iterated over: take a copy. A copy costs little, even of a million items.
+        If other tasks change the collection meanwhile, pass a copy. A copy costs little, even of a million items.
         """
         return _Paced(self, iter(items))
 
@@ -54,7 +54,7 @@ class Pace:
 
 
 class _Paced(Generic[ItemT]):
-    """An iterator instead of an asynchronous generator: it may be left at any item, and nothing has to be closed."""
+    """An iterator instead of an async generator: a loop may stop at any item, and nothing has to be closed."""
 
     def __init__(self, pace: Pace, items: Iterator[ItemT]) -> None:
         self._pace, self._items = pace, items

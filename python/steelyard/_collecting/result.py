@@ -1,4 +1,4 @@
-"""The end of a collection: its report to the caller, and its result."""
+"""The end of a collection: the reports to the caller, and the result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _AT_ONCE = 64
 """Blobs that are reported without a checkpoint."""
 
 
-async def finish(  # the fields of the result
+async def finish(  # most parameters are fields of the result
     options: CollectOptions,
     *,
     going: Sequence[Garbage],
@@ -29,11 +29,11 @@ async def finish(  # the fields of the result
 
     Args:
         options: the options of the collection.
-        going: the garbage that went, or would go in a dry run.
-        staying: the garbage that stays, which a dry run reports, too.
+        going: the garbage that was removed or, in a dry run, would be.
+        staying: the garbage that stays. A dry run reports it, too.
         left_bytes: the bytes of the blobs that are left.
         kept: the blobs that roots keep.
-        ingests: the ingests that were removed, or would be.
+        ingests: the number of ingests that were removed or, in a dry run, would be.
         warnings: see `Collected`.
     """
     size = sum(each.size for each in going)
