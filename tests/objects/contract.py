@@ -10,7 +10,7 @@ import pytest
 from steelyard.content import Store
 from steelyard.errors import NotFound
 from steelyard.testing import every_wait
-from steelyard.testing._cancelling import SIZE, is_free
+from steelyard.testing._cancelling import SIZE, offset_of_free
 from steelyard.testing._collecting import collect, document
 from steelyard.testing._eventing import take
 from steelyard.testing._leasing import expired
@@ -88,7 +88,7 @@ class ObjectsKeep:
                 await writer.commit(labels={"step": str(step)})
 
         async for step in every_wait(run):
-            data, held = data_of(SIZE, step), await is_free(store, f"{step}")
+            data, held = data_of(SIZE, step), await offset_of_free(store, f"{step}")
             assert held in {0, SIZE}
             if await store.exists(digest_of(data)):
                 assert data == await store.get(digest_of(data))

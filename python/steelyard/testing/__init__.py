@@ -15,12 +15,13 @@ The tests are async and marked ``anyio``, so anyio's pytest plugin runs each of 
 containerd's content test suite, common mistakes of implementations, and cancellation at every await. A store
 with an intended difference overrides one test, which then documents the difference.
 
-Implement the methods one after the other, and run the tests of each group: ``-k`` with the name of a test or of a class in
-`StoreContract.__mro__` selects them. The tests use `put` and `get`, so `writer` and `reader_at` come first.
+Implement one method after the other, and select its tests with ``-k`` and words of their names: ``-k "writer and not cancelled"``. Nearly all
+tests use `put` and `get`, so implement `writer` and `reader_at` first.
 `docs/guide.md` has the rules that stores most often break.
 
-If the blobs of a store can be damaged from outside, inherit `DamageContract`, too; `LeaseContract` if it has leases, `EventContract` if it
-has events, and `CollectionContract` if it collects garbage. `cancel_at` and `every_wait` cancel your own operations in the same way.
+Inherit further contracts together with `StoreContract`: `DamageContract` if blobs of the store can be damaged from outside, `LeaseContract`
+if it has leases, `EventContract` if it has events, and `CollectionContract` if it collects garbage. `cancel_at` and `every_wait` cancel your
+own operations in the same way.
 """
 
 from __future__ import annotations
@@ -99,37 +100,37 @@ class StoreContract(
     PuttingContract,
     CancellingContract,
 ):
-    """The tests of all rules of `steelyard.content`. The fixture `store` gives a new, empty store to each test.
+    """The tests of all rules of `steelyard.content`. The fixture `store` returns a new, empty store for each test.
 
     Attributes:
-        large_size: bytes of the largest blob; containerd's suite uses 32 MiB.
+        large_size: the size of the largest blob in bytes; containerd's suite uses 32 MiB.
     """
 
     @pytest.fixture
     async def store(self) -> Any:
-        """Give a new, empty store; override this fixture."""
-        pytest.fail("override the fixture store: it gives a new, empty store to each test")
+        """Return a new, empty store; override this fixture."""
+        pytest.fail("override the fixture `store`: it must return a new, empty store for each test")
 
 
 class DamageContract(DamagingContract):
     """The tests of damaged blobs, for stores with `verify` and `verify_all` as in `MemoryStore`.
 
-    Inherit it together with `StoreContract`, and override `damage(store, digest, data)`: it replaces the stored bytes of a
-    blob without the store.
+    Inherit it together with `StoreContract`, and override `damage(store, digest, data)`, which replaces the stored bytes of a
+    blob without calling the store.
     """
 
 
 class EventContract(EventingContract):
-    """The tests of events, for stores that have them and leases. Inherit it together with `StoreContract`."""
+    """The tests of events, for stores that have events and leases. Inherit it together with `StoreContract`."""
 
 
 class LeaseContract(LeasingContract, LeasedContract):
-    """The tests of leases, for stores that have them. Inherit it together with `StoreContract`."""
+    """The tests of leases, for stores that have leases. Inherit it together with `StoreContract`."""
 
 
 class CollectionContract(CollectingContract, SweepingContract, MovingContract):
     """The tests of garbage collection, for stores that collect. Inherit it together with `StoreContract` and `LeaseContract`.
 
-    A store that does not record each use overrides `age(store, *digests)`: it makes the last use of blobs so old that the store records the
-    next one. The environment variable STEELYARD_CONTRACT_CHILDREN sets how many blobs the largest tree of documents names.
+    If your store does not record each use of a blob, override `age(store, *digests)`: it must make the last use of the blobs so old that the
+    store records the next one. The environment variable STEELYARD_CONTRACT_CHILDREN sets how many blobs the largest tree of documents names.
     """

@@ -1,4 +1,4 @@
-"""Cancellation at every await of every operation: the documented state remains, and nothing else."""
+"""Cancellation at every await of every operation: only the documented state remains."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from steelyard.transfer import copy, open_writer
 SIZE = 200_000
 
 
-async def is_free(store: Store, ref: str) -> int:
-    """Open the ref, which fails while it is held, and return the bytes of its ingest."""
+async def offset_of_free(store: Store, ref: str) -> int:
+    """Open the ref, which fails while it is held, and return the size of its ingest in bytes."""
     async with store.writer(ref) as writer:
         return writer.offset
 
@@ -37,7 +37,7 @@ class CancellingContract:
                 pass
 
         async for step in every_wait(run):
-            assert 0 == await is_free(store, f"{step}")
+            assert 0 == await offset_of_free(store, f"{step}")
 
     async def test_a_cancelled_wait_for_a_ref_holds_neither_ref_nor_place(self, store: Store) -> None:
         async def run(step: int) -> None:
@@ -45,7 +45,7 @@ class CancellingContract:
                 pass
 
         async for step in every_wait(run):
-            assert 0 == await is_free(store, f"{step}")
+            assert 0 == await offset_of_free(store, f"{step}")
             async with open_writer(store, f"{step}"):
                 pass
         assert not ref_queue(store)._waiters  # noqa: SLF001  # no task is left waiting
@@ -98,7 +98,7 @@ class CancellingContract:
 
         writers: dict[int, Writer] = {}
         async for step in every_wait(run):
-            data, held = data_of(SIZE, step), await is_free(store, f"{step}")
+            data, held = data_of(SIZE, step), await offset_of_free(store, f"{step}")
             if step in writers:
                 with pytest.raises(WriterClosed):
                     await writers[step].write(b"more")
@@ -118,7 +118,7 @@ class CancellingContract:
             untouched = await cancel_at(step, writer.aclose)
 
             assert SIZE == (await store.status(f"{step}")).offset
-            assert SIZE == await is_free(store, f"{step}")
+            assert SIZE == await offset_of_free(store, f"{step}")
             if untouched:
                 break
 
@@ -169,7 +169,7 @@ class CancellingContract:
             await store.abort(f"{step}")
 
         async for step in every_wait(run):
-            assert await is_free(store, f"{step}") in {0, 4}
+            assert await offset_of_free(store, f"{step}") in {0, 4}
 
     async def test_a_cancelled_update_changes_all_or_nothing(self, store: Store) -> None:
         digest = await keep(store, b"data", a="0", b="0")
@@ -220,4 +220,4 @@ class CancellingContract:
                 await store.writer(f"{step}", expected=digest)
 
         async for step in every_wait(run):
-            assert 0 == await is_free(store, f"{step}")
+            assert 0 == await offset_of_free(store, f"{step}")

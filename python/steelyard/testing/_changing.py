@@ -22,7 +22,7 @@ ABSENT = digest_of(b"absent")
 
 
 async def kept(store: Store, count: int, **labels: str) -> list[Digest]:
-    """Store so many blobs, and return their digests."""
+    """Store `count` blobs, and return their digests."""
     return [await keep(store, b"%d" % number, **labels) for number in range(count)]
 
 
@@ -33,7 +33,7 @@ async def updated(store: Store, blobs: Any, labels: dict[str, str | None], **opt
 
 
 async def deleted(store: Store, blobs: Any, **options: Any) -> list[Any]:
-    """Delete blobs, and return those that are gone, as they were given."""
+    """Delete blobs, and return those that were deleted, in the form in which they were passed."""
     async with aclosing(store.delete_many(blobs, **options)) as results:
         return [one.blob async for one in results if one.error is None]
 

@@ -33,11 +33,11 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
 
 CHILDREN = int(os.environ.get("STEELYARD_CONTRACT_CHILDREN", "100000"))
-"""How many blobs the largest tree of documents names; the long form has a million."""
+"""How many blobs the largest tree of documents names; a long run of the suite uses a million."""
 
 
 def document(**fields: Any) -> bytes:
-    """Return a JSON document. Each digest in it becomes a descriptor."""
+    """Return a JSON document. Each digest in its fields becomes a descriptor."""
 
     def described(value: Any) -> Any:
         if isinstance(value, Digest):
@@ -53,9 +53,9 @@ async def stored(store: Store) -> set[Digest]:
 
 
 async def collect(store: Store, **options: Any) -> tuple[Collected, set[Digest]]:
-    """Collect, without a grace time unless the options say otherwise; return the result and the removed blobs.
+    """Collect, without a grace time unless the options have one; return the result and the removed blobs.
 
-    The result must agree with the blobs that were reported and with those that are gone.
+    Check that the result agrees with the reported blobs and with the blobs that are gone.
     """
     before = {info.digest: info.size async for info in store.walk()}
     reported: list[Garbage] = []
@@ -76,12 +76,12 @@ async def name(store: Store, text: str, digest: Digest, media_type: str | None =
 
 
 def after(time: timedelta) -> str:
-    """Return the text of a time from now."""
+    """Return the time that lies `time` in the future, as text."""
     return (now() + time).isoformat()
 
 
 async def chain(store: Store, count: int, start: str = "") -> list[Digest]:
-    """Store blobs of which each names the next with a label; return them."""
+    """Store blobs, each of which names the next one in a label; return their digests."""
     found: list[Digest] = []
     for number in reversed(range(count)):
         labels = {REFERENCE: str(found[-1])} if found else {}
@@ -152,15 +152,15 @@ class CollectingContract:
 
     async def test_an_expired_lease_keeps_nothing(self, store: Store) -> None:
         digest = await keep(store, b"data")
-        lasts = timedelta(milliseconds=50)
+        duration = timedelta(milliseconds=50)
         while True:
-            lease = await store.leases.create(expires=lasts)
+            lease = await store.leases.create(expires=duration)
             with suppress(NotFound):
                 await store.leases.add(lease.id, digests=[digest])
                 break
-            lasts *= 2  # it had expired
+            duration *= 2  # the lease expired before `add`
         while lease.id in {each.id for each in await store.leases.list()}:  # noqa: ASYNC110  # a clock notifies no task
-            await anyio.sleep(lasts.total_seconds() / 4)
+            await anyio.sleep(duration.total_seconds() / 4)
 
         assert {digest} == (await collect(store))[1]
 
@@ -235,7 +235,7 @@ class CollectingContract:
         assert 5 == (await collect(store))[0].blobs
 
     async def test_a_name_keeps_the_signature_of_an_image_that_is_missing(self, store: Store) -> None:
-        """It was damaged and moved aside, for example, and is stored again later."""
+        """For example, the image was damaged and moved aside, and will be stored again later."""
         image = document(layers=[await keep(store, b"layer")])
         signature = await keep(store, document(subject=digest_of(image), layers=[await keep(store, b"signature")]))
         await name(store, "name", digest_of(image), MANIFEST)

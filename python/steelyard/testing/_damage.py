@@ -1,4 +1,4 @@
-"""Damage: every verified read detects it, verify quarantines it, the right bytes repair it."""
+"""Damage: every verified read detects it, `verify` quarantines the blob, and the right bytes repair it."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ class DamagingContract:
     """The rules for a blob whose stored bytes have changed."""
 
     async def damage(self, store: Any, digest: Any, data: bytes) -> None:
-        """Replace the stored bytes of a blob without the store."""
-        pytest.fail(f"override damage: it replaces the stored bytes of {digest} in {store} by {len(data)} others")
+        """Replace the stored bytes of a blob without calling the store."""
+        pytest.fail(
+            f"override damage(): it must replace the stored bytes of {digest} in {store} by the {len(data)} given ones"
+        )
 
     @pytest.mark.parametrize("kind", DAMAGES)
     async def test_damage_is_never_a_short_success(self, store: Store, kind: str) -> None:
@@ -42,7 +44,7 @@ class DamagingContract:
             await store.get(DIGEST)
         with pytest.raises(DataCorrupt):
             await copy(store, DIGEST, MemoryStore())
-        with pytest.raises(DataCorrupt):  # noqa: PT012  # opening may see the size
+        with pytest.raises(DataCorrupt):  # noqa: PT012  # the opening may already detect a wrong size
             async with store.reader_at(DIGEST) as reader, reader.stream() as stream:
                 while True:
                     try:

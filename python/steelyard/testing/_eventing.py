@@ -1,4 +1,4 @@
-"""Events: what a subscriber of a store gets, in which order, and what becomes of one that is slow or leaves."""
+"""Events: which ones a subscriber gets, in which order, and what happens to a subscriber that is slow or leaves."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ async def take(events: Events, count: int) -> list[Event]:
         return [await anext(events) for _ in range(count)]
 
 
-async def take_until(events: Events, ref: str, store: Store) -> list[Event]:
-    """Return the events before that of a blob which is stored now."""
-    last = await keep(store, ref.encode())
+async def take_until(events: Events, text: str, store: Store) -> list[Event]:
+    """Store a blob, and return the events before the event of this blob."""
+    last = await keep(store, text.encode())
     found: list[Event] = []
     with anyio.fail_after(HANG):
         async for event in events:

@@ -1,4 +1,4 @@
-"""Calls under a lease: the resources that they enter, and the error that a caller gets when the lease ends."""
+"""Calls under a lease: the resources that they add to it, and the error that they raise when the lease has ended."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ("LeasedContract",)
 
 ABSENT = digest_of(b"absent")
 LARGE = 9 << 20
-"""Bytes of a source that stores do not hold in memory."""
+"""Bytes of a source that stores do not hold in memory as a whole."""
 
 
 @pytest.mark.anyio

@@ -1,4 +1,4 @@
-"""Leases: how they are made, listed, changed and ended."""
+"""Leases: how they are created, listed, changed and ended."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class ListingContract:
         everything = {one, two, three, plain, dotted}
         infos = await store.infos(everything)
         created = infos[three].created_at
-        # A store whose times are whole seconds has given the same time to later blobs.
+        # A store with times in whole seconds may have given later blobs the same time.
         earlier = {digest for digest, info in infos.items() if info.created_at <= created}
         assert {one, two, three} <= earlier
 
@@ -122,7 +122,7 @@ class ListingContract:
 
     async def test_filters_that_take_long_to_compile_leave_the_event_loop_alone(self, store: Store) -> None:
         digest = await keep(store, b"data")
-        dear = ["digest~=(?i)(?:" + r"\pL" * 600 + f"){{0}}{number}" for number in range(2)]
+        costly = ["digest~=(?i)(?:" + r"\pL" * 600 + f"){{0}}{number}" for number in range(2)]
         beats = 0
 
         async def beat() -> None:
@@ -135,9 +135,9 @@ class ListingContract:
             tasks.start_soon(beat)
             await anyio.sleep(0.01)
             before = beats
-            found = await digests(store.walk(*dear, f"digest=={digest}"))
+            found = await digests(store.walk(*costly, f"digest=={digest}"))
             between = beats
-            await store.list_statuses(*dear)
+            await store.list_statuses(*costly)
             after = beats
             tasks.cancel_scope.cancel()
 

@@ -1,4 +1,4 @@
-"""Collections while references move: what a root keeps before and after a change stays, at whichever wait the change happens."""
+"""Collections while references move: a blob that roots keep before and after a change stays, at whichever wait the change happens."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ Act = Callable[[], Awaitable[None]]
 
 
 class _Scene:
-    """Blobs that one root or reference keeps, and the changes after which another one does.
+    """Blobs that a root or reference keeps, and changes after which another root or reference keeps them.
 
     Args:
         store: the store.
-        number: makes the blobs those of this scene alone.
+        number: a number in the bytes of the blobs, so that two scenes have no blob in common.
     """
 
     def __init__(self, store: Store, number: int) -> None:
@@ -68,7 +68,7 @@ class _Scene:
             await each()
 
     async def _names(self) -> None:
-        """A blob moves from the last name to the first, and another one from one target of a name to a new name."""
+        """One blob moves from the last name to the first. Another moves to a new name, when its old name gets another target."""
         store, blob, target = self.store, await self.blob("named"), await self.blob("target")
         below = await self.blob("below")
         above = await self.blob("above", **{REFERENCE: str(below)})
@@ -86,7 +86,7 @@ class _Scene:
         self.changes.append(change)
 
     async def _labels(self) -> None:
-        """A reference and a root move from the labels of one blob to those of another, in both directions."""
+        """A reference and a root move from the labels of one blob to the labels of another, in both directions."""
         for first, second in ("ab", "ba"):
             moved, root = await self.blob(f"moved {first}"), await self.blob(f"root {first}")
             old = await self.blob(f"old {first}", **{REFERENCE: str(moved)})
@@ -110,9 +110,9 @@ class _Scene:
             self.changes.append(change)
 
     async def _leases(self) -> None:
-        """Blobs move from a name to a lease, from one lease to another, and from a flat one to a name.
+        """Blobs move from a name to a lease, from one lease to another, and from a flat lease to a name.
 
-        Others are between them, so that some steps of a collection end between the two.
+        More leases sort between the old one and the new one, so that some steps of a collection end between the two.
         """
         store, flat = self.store, {FLAT: "true"}
         named, leased, below = [await self.blob(text) for text in ("to lease", "leased", "under flat")]
@@ -134,7 +134,7 @@ class _Scene:
         self.changes.append(change)
 
     async def _ingests(self) -> None:
-        """Blobs move from an ingest that expects them to another one, to a lease, and to a name."""
+        """Blobs move from an ingest that expects them to another ingest, to a lease, and to a name."""
         store, digests = self.store, []
 
         async def begin(ref: str, expected: Digest) -> None:
@@ -147,7 +147,7 @@ class _Scene:
             await self.blob(ref)
 
         async def change() -> None:
-            await store.delete(digests[0])  # else its writer says that it is stored
+            await store.delete(digests[0])  # otherwise `writer` raises AlreadyExists
             await begin("new", digests[0])
             await self.blob(_REFS[0])
             await store.leases.add("a", digests=[digests[1]])
@@ -158,7 +158,7 @@ class _Scene:
         self.changes.append(change)
 
     async def _documents(self) -> None:
-        """A document is stored that a name or a lease waits for; what it names was kept until then by others."""
+        """A document is stored for a name that already holds its digest, or under a lease; until then, another name kept its layer."""
         store = self.store
         for text in ("by name", "by lease"):
             layer = await self.blob(f"layer {text}")
@@ -175,7 +175,7 @@ class _Scene:
             self.changes.append(change)
 
     async def _subjects(self) -> None:
-        """A signature of an image is stored; what it names was kept until then by a name."""
+        """A signature of an image is stored; until then, a name kept its layer."""
         image, layer = await self.blob("image"), await self.blob("of signature")
         await name(self.store, "image", image)
         await name(self.store, "of signature", layer)
@@ -187,7 +187,7 @@ class _Scene:
         self.changes.append(change)
 
     async def _found_again(self) -> None:
-        """Garbage is found under a lease: what is there then stays."""
+        """Garbage is found again under a lease: the blobs that are still stored then stay."""
         below = await keep(self.store, self.data("found below"))
         above = await keep(self.store, self.data("found"), **{REFERENCE: str(below)})
 
@@ -201,7 +201,7 @@ class _Scene:
         self.changes.append(change)
 
     async def clear(self) -> None:
-        """Remove all that keeps blobs."""
+        """Remove all names, leases, ingests and blobs."""
         for image in await self.store.images.list():
             await self.store.images.delete(image.name)
         for lease in await self.store.leases.list():
@@ -214,10 +214,10 @@ class _Scene:
 
 @pytest.mark.anyio
 class MovingContract:
-    """The rules of `Store.collect` on what moves while it runs.
+    """The rules of `Store.collect` for references that move while it runs.
 
     Attributes:
-        stride: the waits of a collection from one at which the references move to the next; 1 tries all of them.
+        stride: the references move at each `stride`-th wait of a collection, in a run of its own; 1 tries every wait.
     """
 
     stride: ClassVar[int] = 1

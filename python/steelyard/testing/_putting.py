@@ -75,7 +75,7 @@ def source_of(kind: str, data: bytes, folder: Path) -> Any:
 
 
 async def write_into(pipe: Path, data: bytes) -> None:
-    """Write into a named pipe when its reader has come."""
+    """Write into a named pipe, as soon as it has a reader."""
     while True:
         try:
             descriptor = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -88,7 +88,7 @@ async def write_into(pipe: Path, data: bytes) -> None:
 
 
 async def close(source: Any) -> None:
-    """Close what a test opened."""
+    """Close a source that a test opened."""
     if isinstance(source, io.IOBase):
         source.close()
     elif hasattr(source, "aclose"):
@@ -118,7 +118,7 @@ class PuttingContract:
     async def test_a_named_pipe_is_read_by_the_call_that_was_given_it(
         self, store: Store, call: str, ref: str | None, tmp_path: Path
     ) -> None:
-        """Opening it just to look would tell the writer that its reader has gone."""
+        """If the call opened the pipe once to inspect it, the writer would find that its reader has gone."""
         pipe = tmp_path / "pipe"
         os.mkfifo(pipe)
         results: list[PutResult | Exception] = []
@@ -329,5 +329,5 @@ class PuttingContract:
 
 
 async def exists_ingest(store: Store, ref: str) -> bool:
-    """Return whether there is an ingest with that ref."""
+    """Return whether an ingest with that ref exists."""
     return ref in {status.ref for status in await store.list_statuses()}

@@ -1,4 +1,4 @@
-"""Readers: ranges, buffers, the verified stream, and reads after a delete."""
+"""Readers: ranges, buffers, the verified stream, and reads after the blob is deleted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refs: any text, one writer at a time, abort, and waits in order."""
+"""Refs: any text, one writer at a time, abort, and waiting in order."""
 
 from __future__ import annotations
 
@@ -176,24 +176,24 @@ class RefsContract:
         await holder.aclose()
 
     async def test_a_long_wait_is_told_once(self, store: Store) -> None:
-        told = anyio.Event()
+        notified = anyio.Event()
         count = 0
 
-        def tell() -> None:
+        def notify() -> None:
             nonlocal count
             count += 1
-            told.set()
+            notified.set()
 
         async def end() -> None:
-            await told.wait()
+            await notified.wait()
             await holder.aclose()
 
         holder = await store.writer("ref")
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(end)
             with anyio.fail_after(30):
-                await (await open_writer(store, "ref", on_wait=tell)).aclose()
-        await (await open_writer(store, "ref", on_wait=tell)).aclose()
+                await (await open_writer(store, "ref", on_wait=notify)).aclose()
+        await (await open_writer(store, "ref", on_wait=notify)).aclose()
         assert 1 == count
 
     async def test_a_cancelled_wait_leaves_the_holder_and_the_queue_alone(self, store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Cancel an operation at each of its waits, or act there, one after the other."""
+"""Cancels an operation at each of its waits in turn, or performs an action there."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ __all__ = ("act_at", "cancel_at", "every_wait")
 
 
 class _Counted(Awaitable[None]):
-    """Runs a coroutine inside the current task, counts its waits, and acts at one of them.
+    """Runs a coroutine inside the current task, counts its waits, and performs an action at the `step`-th one.
 
-    `at` is called when the coroutine begins that wait. `after` is awaited, in the same task, before the coroutine goes on.
+    `at` is called when the coroutine begins that wait. `after` is awaited in the same task when the wait has ended, before the coroutine
+    continues.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class _Counted(Awaitable[None]):
         self.steps = 0
 
     def __await__(self) -> Generator[Any, Any, None]:
-        """Pass the values of the coroutine to the event loop, and its answers and errors back."""
+        """Pass each value that the coroutine yields to the event loop, and pass results and errors back to the coroutine."""
         resume: Callable[[], Any] = partial(self._coroutine.send, None)
         try:
             while True:
@@ -53,7 +54,7 @@ class _Counted(Awaitable[None]):
 
 
 async def cancel_at(step: int, operation: Callable[[], Coroutine[Any, Any, object]]) -> bool:
-    """Run the operation in a scope that is cancelled at its `step`-th wait; return whether it ended before.
+    """Run the operation in a scope that is cancelled at its `step`-th wait; return whether the operation ended before that wait.
 
     This works on asyncio and trio, because on both a wait is a value that the coroutine yields.
 
@@ -70,7 +71,7 @@ async def cancel_at(step: int, operation: Callable[[], Coroutine[Any, Any, objec
 async def act_at(
     step: int, operation: Coroutine[Any, Any, object], act: Callable[[], Coroutine[Any, Any, object]]
 ) -> bool:
-    """Run the operation, and the action in the same task after its `step`-th wait; return whether it ended before.
+    """Run the operation, and the action in the same task after its `step`-th wait; return whether the operation ended before that wait.
 
     Args:
         step: the number of the wait, from 1.
@@ -83,9 +84,9 @@ async def act_at(
 
 
 async def every_wait(operation: Callable[[int], Coroutine[Any, Any, object]]) -> AsyncIterator[int]:
-    """Run the operation again and again, cancelled at its first wait, its second and so on, until it ends without one.
+    """Run the operation repeatedly, cancelled at its first wait, its second wait and so on, until a run ends without a cancellation.
 
-    Yield the number of each run, from 1, so that the caller can check what it left. The last run is not cancelled.
+    Yield the number of each run, from 1, so that the caller can check the state that the run left. The last run is not cancelled.
 
     Args:
         operation: called with the number of the run.

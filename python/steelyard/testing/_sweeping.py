@@ -1,4 +1,4 @@
-"""Which garbage goes, and when: the grace time, the budget, dry runs, and collections beside other work."""
+"""Which garbage is removed, and when: the grace time, the budget, dry runs, and collections beside other work."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ __all__ = ("SweepingContract",)
 
 SHORT = timedelta(milliseconds=50)
 PAUSE = 0.02
-"""Seconds between two uses whose order matters: more than the resolution of a file's times."""
+"""Seconds between two uses whose order matters: longer than the resolution of file times."""
 
 
 async def until_old(store: Store, *digests: Digest) -> None:
-    """Note blobs as garbage, and wait until they are older than `SHORT`."""
+    """Let a collection find the blobs as garbage, and wait until that was longer ago than `SHORT`."""
     await store.collect(grace=HOUR)
     assert None not in {(await store.why(digest)).since for digest in digests}
     await anyio.sleep(2 * SHORT.total_seconds())
@@ -59,7 +59,7 @@ class SweepingContract:
         digests = [await keep(store, each) for each in data]
         (tmp_path / "file").write_bytes(data[3])
         await store.leases.create("lease", expires=HOUR)
-        from_elsewhere = store.with_lease("lease")
+        leased = store.with_lease("lease")
         await until_old(store, *digests)
 
         async def committed() -> None:
@@ -78,7 +78,7 @@ class SweepingContract:
             lambda: store.put(tmp_path / "file"),
             committed,
             many,
-            lambda: from_elsewhere.put(data[6]),
+            lambda: leased.put(data[6]),
         ):
             with suppress(AlreadyExists):
                 assert not getattr(await call(), "new", False)
@@ -136,7 +136,7 @@ class SweepingContract:
         assert ({first, second}, result) == (gone, Collected(**_fields(real) | {"dry_run": True}))
 
     async def test_a_blob_with_several_roots_counts_for_the_first(self, store: Store) -> None:
-        """Flat leases come last, and before them the roots of what a document says something about."""
+        """Roots that name a blob or a document above it come first, then roots that keep the subject of a document, then flat leases."""
         part, layer = await keep(store, b"part"), await keep(store, b"layer")
         parent = document(layers=[part])
         image = await keep(store, document(layers=[layer]))
@@ -179,7 +179,7 @@ class SweepingContract:
         assert (set(blobs[3:]), 1) == (gone, result.missed_bytes)
 
     async def age(self, store: Store, *digests: Digest) -> None:
-        """Let the last use of blobs be so long ago that the store records the next one. Stores that record each use need nothing."""
+        """Make the last use of blobs so old that the store records the next one. A store that records each use need not override this."""
 
     async def test_what_was_used_last_goes_last(self, store: Store) -> None:
         blobs = []
@@ -305,7 +305,7 @@ class SweepingContract:
             assert {digest} == await stored(store)
 
     async def test_what_writers_are_told_stays_while_others_collect(self, store: Store) -> None:
-        """Each writer stores the same blobs again and again, so many of them are found as garbage of earlier rounds."""
+        """Each writer stores the same blobs again and again, and often finds them as garbage that its earlier rounds left."""
         done = anyio.Event()
 
         async def write(writer: int) -> None:

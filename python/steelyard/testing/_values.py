@@ -1,4 +1,4 @@
-"""Test data, and expected values that do not come from the store."""
+"""Test data, and expected values that are computed without the store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def data_of(size: int, name: object = "") -> bytes:
 
 
 def digest_of(data: bytes, algorithm: Algorithm = Algorithm.SHA256) -> Digest:
-    """Return the digest, computed by the standard library if it has the algorithm."""
+    """Return the digest of the data, computed by the standard library if it has the algorithm."""
     if algorithm is Algorithm.BLAKE3:
         hasher = Hasher(algorithm)
         hasher.update(data)
@@ -27,7 +27,7 @@ def digest_of(data: bytes, algorithm: Algorithm = Algorithm.SHA256) -> Digest:
 
 
 async def begin(store: Ingester, ref: str, data: bytes) -> None:
-    """Leave an ingest with the bytes `data`."""
+    """Append `data` to an ingest, and close its writer."""
     async with store.writer(ref) as writer:
         await writer.write(data)
 
@@ -38,5 +38,5 @@ async def keep(store: Store, data: bytes, **labels: str) -> Digest:
 
 
 def now() -> datetime:
-    """Return the current time in the store's form."""
+    """Return the current time in UTC, as stores report times."""
     return datetime.now(UTC)

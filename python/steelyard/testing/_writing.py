@@ -19,7 +19,7 @@ class WritingContract:
     """containerd's Writer, UpdateStatus and SmallBlob, and the edges of each call."""
 
     large_size = 4 << 20
-    """Bytes of the largest blob; containerd's suite uses 32 MiB."""
+    """The size of the largest blob in bytes; containerd's suite uses 32 MiB."""
 
     async def test_five_writers_at_once_with_every_mix_of_hints(self, store: Store) -> None:
         data = [data_of(256, number) for number in range(4)] + [data_of(self.large_size, "large")]
@@ -31,7 +31,7 @@ class WritingContract:
             await store.writer("both", size=256, expected=digests[3]),
             await store.writer("large", size=self.large_size, expected=digests[4]),
         ]
-        # The first 64 KiB in the pieces of 32 bytes that containerd writes; the rest in pieces that fit no block.
+        # The first 64 KiB in pieces of 32 bytes, as in containerd's suite; the rest in pieces that align with no block.
         steps = [*range(0, 65536, 32), *range(65536, self.large_size, 65521)]
         for start, end in zip(steps, [*steps[1:], self.large_size], strict=True):
             for writer, each in zip(writers, data, strict=True):
@@ -46,7 +46,7 @@ class WritingContract:
 
             assert (digests[number], len(each)) == (info.digest, info.size)
             assert {"number": str(number)} == info.labels
-            assert before.replace(microsecond=0) <= info.created_at <= after  # some servers have whole seconds
+            assert before.replace(microsecond=0) <= info.created_at <= after  # some servers report whole seconds
             assert info.created_at == info.updated_at
             assert info == await store.info(digests[number])
             assert each == await store.get(digests[number])
