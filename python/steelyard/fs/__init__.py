@@ -1,4 +1,4 @@
-"""The image names, trees and blobs of a store as files, for programs that use fsspec; the extra ``fsspec``.
+"""The image names, trees and blobs of a store as files, for programs that use fsspec. Needs the extra ``fsspec``.
 
 `SteelyardFileSystem` is registered for the protocol ``steelyard``: ``fsspec.open("steelyard://NAME/path/in/tree")``.
 """
@@ -10,7 +10,7 @@ try:
 except ImportError as _error:
     raise ImportError("steelyard.fs needs fsspec: pip install 'steelyard[fsspec]'") from _error
 
-from steelyard.fs._file import SteelyardAsyncFile as SteelyardAsyncFile  # after the message
+from steelyard.fs._file import SteelyardAsyncFile as SteelyardAsyncFile  # after the check for fsspec
 from steelyard.fs._file import SteelyardFile as SteelyardFile
 from steelyard.fs._filesystem import SteelyardFileSystem as SteelyardFileSystem
 

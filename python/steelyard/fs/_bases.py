@@ -1,6 +1,6 @@
-"""The classes of fsspec that ours inherit. fsspec has no types, so type checkers get those of the methods that programs call from here.
+"""The base classes from fsspec. fsspec has no type hints, so this module declares the methods that programs call, for type checkers.
 
-`SteelyardFileSystem` is an `fsspec.AbstractFileSystem`, its files are those of fsspec; type checkers do not know that.
+`SteelyardFileSystem` is an `fsspec.AbstractFileSystem`, and its files inherit fsspec's classes. Type checkers do not see that.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     class FileSystemType(type):
-        """Makes instances, and keeps them."""
+        """Creates instances, and caches them."""
 
     class AsyncFileSystem:
         """See `fsspec.asyn.AsyncFileSystem`."""
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 
         @classmethod
         def clear_instance_cache(cls) -> None:
-            """Forget the instances that are kept for later calls."""
+            """Forget the cached instances."""
             ...
 
         def __init__(self, **options: Any) -> None: ...
@@ -131,7 +131,7 @@ if TYPE_CHECKING:
         async def __aenter__(self) -> Self: ...
 
         async def read(self, length: int = -1) -> bytes:
-            """Return the next bytes; a negative length: all that are left."""
+            """Return the next bytes; with a negative length, all remaining bytes."""
             ...
 
         async def write(self, data: bytes) -> int:

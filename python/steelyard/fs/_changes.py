@@ -1,4 +1,4 @@
-"""Changes: new files, names that are set, copied, moved and removed."""
+"""Changes: new files, and names that are set, copied, moved and removed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Changes(AsyncFileSystem):
         media_type: str = MEDIA_TYPE,
         **options: Any,
     ) -> list[PutResult]:
-        """Store bytes under one name, or those of many names, which are then set all at once."""
+        """Store bytes under one name, or under many names, which are set in one step at the end."""
         del batch_size, options
         values = {path: value} if isinstance(path, str) else dict(path)
         for each in values.values():
@@ -114,7 +114,7 @@ class Changes(AsyncFileSystem):
             return await put_source(store, target, source, create=create, **options)
 
     async def _cp_file(self, path1: str, path2: str, *, leased: Store | None = None, **options: Any) -> None:
-        """Have a name hold what another path names. No byte is copied. A directory without a digest has nothing to hold."""
+        """Set a name to the object at another path. No byte is copied. A directory without a digest is skipped."""
         del options
         _, found = await self._found(path1)
         if found.type != "directory" or found.digest is not None:
@@ -125,10 +125,10 @@ class Changes(AsyncFileSystem):
             store = leased or await self._lazy.writing()
             target = await check_new(store, self._finder, path, create=False)
             if not target.is_name:
-                raise read_only(path, "a digest cannot be set")
+                raise read_only(path, "a digest cannot be the target of a copy")
             held = _descriptor(found)
             async with own_or_new_guard(store) as guard:
-                if found.image is None:  # perhaps nothing keeps it yet
+                if found.image is None:  # perhaps no root keeps it yet
                     await guard.protect([held.digest])
                     if not await store.exists(held.digest):
                         raise NotFound(held.digest)
@@ -150,7 +150,7 @@ class Changes(AsyncFileSystem):
             await super()._copy(path1, path2, recursive=recursive, leased=guard.store, **options)
 
     def mv(self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **options: Any) -> None:
-        """Move names: the new ones are set, then the old ones are removed. Raises as `rm`, before it changes anything."""
+        """Move names: set the new ones, then remove the old ones. Raises the errors of `rm` before it changes anything."""
         sync(self.loop, self._mv, path1, path2, recursive=recursive, maxdepth=maxdepth, **options)
 
     @uninterrupted  # calls with `**options` would leave their coroutines unawaited
@@ -164,7 +164,7 @@ class Changes(AsyncFileSystem):
         await self._remove(names)
 
     async def _rm_file(self, path: str, **options: Any) -> None:
-        """Remove a name. What it holds stays stored until it is collected as garbage."""
+        """Remove a name. The blobs that it kept stay stored until they are collected as garbage."""
         del options
         store, found = await self._found(path)
         if found.image is None:
@@ -184,14 +184,14 @@ class Changes(AsyncFileSystem):
         maxdepth: int | None = None,
         **options: Any,
     ) -> None:
-        """Remove names: one, or with `recursive` all in a directory. Raises as `_rm_file`, before it removes any."""
+        """Remove one name or, with `recursive`, all names in a directory. Raises the errors of `_rm_file` before it removes any name."""
         if maxdepth is not None:
             await super()._rm(path, recursive=recursive, batch_size=batch_size, maxdepth=maxdepth, **options)
         else:
             await self._remove(await self._removed(path, recursive=recursive))
 
     async def _removed(self, path: Any, *, recursive: bool) -> list[str]:
-        """Return the names that are removed with paths."""
+        """Return the names to remove for the paths."""
         names: list[str] = []
         for each in [path] if isinstance(path, str) else path:
             paths = await self._glob(each) if has_magic(each) else [each]
@@ -221,11 +221,11 @@ class Changes(AsyncFileSystem):
         await map_concurrently(names, remove, concurrency=_AT_ONCE)
 
     async def _mkdir(self, path: str, create_parents: bool = True, **options: Any) -> None:
-        """Do nothing: a directory of names is there as long as a name is in it."""
+        """Do nothing: a directory of names exists as long as a name is in it."""
 
 
 def _check_bytes(value: object) -> None:
-    """Refuse text, which would be the path of a file to the store. Raises TypeError."""
+    """Refuse text, which the store would take as the path of a file. Raises TypeError."""
     with memoryview(value):  # type: ignore[arg-type]  # it raises TypeError for anything without bytes
         pass
 

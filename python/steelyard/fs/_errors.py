@@ -1,4 +1,4 @@
-"""The errors that users of fsspec expect, with the typed error as their cause."""
+"""The errors that users of fsspec expect. Each has the typed error as its cause."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ("is_directory", "not_directory", "not_found", "os_error", "os_errors"
 
 
 def os_error(path: str, error: Exception) -> Exception:
-    """Return FileNotFoundError for NotFound, FileExistsError for AlreadyExists, and any other error as it is.
+    """Return FileNotFoundError for NotFound, FileExistsError for AlreadyExists, and any other error unchanged.
 
-    `StorageError` is an OSError already.
+    `StorageError` is already an OSError.
     """
     if isinstance(error, NotFound):
         shown: OSError = FileNotFoundError(errno.ENOENT, f"{os.strerror(errno.ENOENT)}: {error}", path)
@@ -29,7 +29,7 @@ def os_error(path: str, error: Exception) -> Exception:
 
 @contextmanager
 def os_errors(path: str) -> Iterator[None]:
-    """Raise errors as `os_error` returns them."""
+    """Convert errors with `os_error`."""
     try:
         yield
     except (NotFound, AlreadyExists) as error:
@@ -37,29 +37,29 @@ def os_errors(path: str) -> Iterator[None]:
 
 
 def not_found(path: str) -> FileNotFoundError:
-    """Return the error for a path that nothing has."""
+    """Return the error for a path that does not exist."""
     return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
 
 def is_directory(path: str) -> IsADirectoryError:
-    """Return the error for a directory in the place of a file."""
+    """Return the error for a path that names a directory instead of a file."""
     return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
 
 
 def not_directory(path: str) -> NotADirectoryError:
-    """Return the error for a file in the place of a directory."""
+    """Return the error for a path that names a file instead of a directory."""
     return NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
 
 
 def read_only(path: str, reason: str) -> OSError:
-    """Return the error for a change of what never changes: a blob, or a tree."""
+    """Return the error for a change of a blob or a tree, which never change."""
     error = OSError(errno.EROFS, f"{os.strerror(errno.EROFS)}: {reason}", path)
     error.__cause__ = Unsupported(path, operation=reason)
     return error
 
 
 def unsupported(path: str, operation: str) -> NotImplementedError:
-    """Return the error for an operation that the file system has no form of."""
+    """Return the error for an operation that the file system does not support."""
     cause = Unsupported(path, operation=operation)
     error = NotImplementedError(str(cause))
     error.__cause__ = cause

@@ -1,4 +1,4 @@
-"""Files: of a blob to read, and of a new one to write."""
+"""Open files: a blob to read, or a new blob to write."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ("NameTransaction", "OpenBlob", "SteelyardAsyncFile", "SteelyardFile")
 
 
 class OpenBlob:
-    """An open blob. A range that is the whole of it is verified; others are not."""
+    """An open blob. A read of the whole blob is verified; other ranges are not."""
 
     def __init__(self, store: Store, reader: ReaderAt) -> None:
         self._store = store
@@ -36,20 +36,20 @@ class OpenBlob:
         return await self._reader.read_at(start, end - start) if start < end else b""
 
     async def aclose(self) -> None:
-        """Close it."""
+        """Close the reader."""
         await self._reader.aclose()
 
 
 class SteelyardFile(BlockingFile):
     """A file of a `SteelyardFileSystem`, for blocking programs; `SteelyardFileSystem.open` returns it.
 
-    A file to read stays as it is, also if its name is set to something else. A file to write becomes a blob, and its name is set, in one step
-    when it is closed. It is discarded if the block of its ``with`` raises, if it is closed while an exception is handled that came
-    after the opening, or if it is dropped without being closed.
+    A file to read does not change, even if its name is set to another blob. When a file to write is closed, its bytes become a blob, and its
+    name is set in one step. They are discarded if the ``with`` block raises, if the file is closed while the program handles an exception
+    that was raised after the opening, or if the file is dropped without being closed.
 
     Attributes:
-        digest: the digest of the bytes; of a file to write, after it was closed, else None.
-        result: what was stored, after a file to write was closed, else None.
+        digest: the digest of the bytes; for a file to write, None until it is closed.
+        result: the result of a file to write, None until it is closed.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class SteelyardFile(BlockingFile):
     ) -> None:
         self._blob = blob
         self._new = new
-        self._handled = sys.exception()  # one that the program already handles
+        self._handled = sys.exception()  # the program already handles this one
         self.digest: Digest | None = None if blob is None else blob.digest
         self.result: PutResult | None = None
         super().__init__(fs, path, mode, size=None if blob is None else blob.size, **options)
@@ -78,7 +78,7 @@ class SteelyardFile(BlockingFile):
         return data
 
     def _initiate_upload(self) -> None:
-        """Do nothing: the first bytes begin the ingest."""
+        """Do nothing: the first write starts the ingest."""
 
     def _upload_chunk(self, final: bool = False) -> bool:
         assert self._new is not None  # noqa: S101  # the file is one to write
@@ -96,12 +96,12 @@ class SteelyardFile(BlockingFile):
         self.committed(result)
 
     def commit(self) -> None:
-        """Store the bytes of a file that a transaction, or ``autocommit=False``, has kept back, and set the name."""
+        """Store the bytes that a transaction or ``autocommit=False`` has held back, and set the name."""
         if self.result is None:
             self._finish(b"")
 
     def committed(self, result: PutResult) -> None:
-        """Note that a transaction has stored the bytes."""
+        """Record that the bytes are stored."""
         self.result, self.digest = result, result.digest
 
     def discard(self) -> None:
@@ -111,7 +111,7 @@ class SteelyardFile(BlockingFile):
             sync(self.fs.loop, self._new.discard)
 
     def close(self) -> None:
-        """Close the file. One to write becomes a blob, and its name is set, unless a new exception is being handled."""
+        """Close the file. The bytes of a file to write become a blob, and its name is set, unless a new exception is being handled."""
         if self.closed:
             return
         error = sys.exception()
@@ -155,7 +155,7 @@ class NameTransaction(Transaction):
     """A transaction: the names of its files are set in one step."""
 
     def complete(self, commit: bool = True) -> None:
-        """End it: store all files, or discard them."""
+        """End the transaction: store all files, or discard them."""
         files: list[SteelyardFile] = list(self.files)
         if commit and files:
             try:
@@ -173,11 +173,11 @@ class NameTransaction(Transaction):
 
 
 class SteelyardAsyncFile(AsyncFile):
-    """A file of a `SteelyardFileSystem` in an event loop of asyncio; `SteelyardFileSystem.open_async` returns it. See `SteelyardFile`.
+    """A file of a `SteelyardFileSystem` in an asyncio event loop; `SteelyardFileSystem.open_async` returns it. See `SteelyardFile`.
 
     Attributes:
-        digest: the digest of the bytes; of a file to write, after it was closed, else None.
-        result: what was stored, after a file to write was closed, else None.
+        digest: the digest of the bytes; for a file to write, None until it is closed.
+        result: the result of a file to write, None until it is closed.
     """
 
     def __init__(
@@ -216,7 +216,7 @@ class SteelyardAsyncFile(AsyncFile):
             await self._new.discard()
 
     async def close(self) -> None:
-        """Close the file. One to write becomes a blob, and its name is set."""
+        """Close the file. The bytes of a file to write become a blob, and its name is set."""
         if self.closed:
             return
         try:

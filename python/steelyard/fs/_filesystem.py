@@ -39,17 +39,17 @@ _AT_ONCE = 16
 
 
 class _Instances(FileSystemType):
-    """Makes file systems: one for each address, and one for each call with an open store."""
+    """Creates file systems: one for each address, and a new one for each call with an open store."""
 
-    def __call__(cls, *args: Any, **options: Any) -> Any:  # noqa: N805  # of a class of classes
+    def __call__(cls, *args: Any, **options: Any) -> Any:  # noqa: N805  # a metaclass
         options = apply_config(cls, options)
         if len(args) > 1 or (args and "store" in options):
             raise TypeError("SteelyardFileSystem: expected one store")
         store = args[0] if args else options.pop("store", None)
         if isinstance(store, Store):
-            options["skip_instance_cache"] = True  # two stores may look the same
+            options["skip_instance_cache"] = True  # two stores may have the same text
         else:
-            store = located(store)  # the environment and the current directory of now
+            store = located(store)  # now, by the present environment and current directory
         return super().__call__(store=store, **options)
 
 
@@ -62,20 +62,20 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
     assert files.cat("notes/a.txt") == b"wool"
     ```
 
-    `docs/fsspec.md` describes paths, errors, and what cannot be done. Methods with a leading ``_`` are coroutines, for event loops of asyncio
-    with ``asynchronous=True``; the others block, and run them in the event loop of fsspec's thread.
+    `docs/fsspec.md` describes the paths, the errors and the limits. Methods with a leading ``_`` are coroutines, for asyncio event loops
+    with ``asynchronous=True``. The other methods block, and run these coroutines in the event loop of fsspec's thread.
 
     Args:
-        store: the root of a store, an address as on the command line, or a `Store`. None: that of the environment variable
-            ``STEELYARD_STORE``, of the config file, or the default of the command line. A `Store` is opened if it is not open, and is
-            not closed.
+        store: the root of a store, an address as on the command line, or a `Store`. With None, the store is the one in the environment
+            variable ``STEELYARD_STORE`` or the config file, or else the default of the command line. A `Store` is opened if it is not open,
+            and is never closed.
         read_only: open the store read-only.
         options: ``asynchronous``, ``loop``, ``batch_size`` and ``skip_instance_cache``; see fsspec.
 
-    Raises (when it is used):
-        FileNotFoundError: there is no store, and the call does not write.
-        FailedPrecondition: in a child of a fork: make another one there.
-        Unsupported: in an event loop of trio.
+    Raises (at its use):
+        FileNotFoundError: the store does not exist, and the call does not write.
+        FailedPrecondition: in a child of a fork; create another file system there.
+        Unsupported: in a trio event loop.
     """
 
     protocol: str = PROTOCOL
@@ -115,20 +115,20 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
         """Return the address of the store: another process opens it again. Raises TypeError for an open store."""
         if isinstance(self._place, Store):
             raise TypeError(
-                "cannot pickle a SteelyardFileSystem of an open store: make one by the address of the store"
+                "cannot pickle a SteelyardFileSystem of an open store: create it with the address of the store"
             )
         return super().__reduce__()
 
     async def aclose(self) -> None:
-        """Close the store, unless the program gave it. The next call opens it again."""
+        """Close the store, unless it is a `Store` that the program passed. The next call opens it again."""
         await self._lazy.aclose()
 
     def close(self) -> None:
-        """Close the store, as `aclose`, from a blocking program."""
+        """Close the store, like `aclose`, in a blocking program."""
         sync(self.loop, self._lazy.aclose)
 
     def release_soon(self, release: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Call a coroutine function in the event loop, soon; from a finalizer of an open file."""
+        """Call a coroutine function in the event loop, soon. Safe in the finalizer of an open file."""
         self._lazy.release_soon(release)
 
     # Reading
@@ -178,7 +178,7 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
         detail = options.get("detail", False)
         listed = {top.path: top.info()} if withdirs and top.path else {}
         async with aclosing(self._finder.below(top)) as below:
-            async for each in below:  # it lets others run
+            async for each in below:  # other tasks run in between
                 if withdirs or each.type != "directory":
                     listed[each.path] = each.info() if detail else {}
         names = sorted(listed)
@@ -261,7 +261,7 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
         return found
 
     async def _digests(self, paths: list[str]) -> dict[str, Any]:
-        """Return the digest of the file at each path, or the error. A digest alone is one: nothing is looked up."""
+        """Return the digest of the file at each path, or the error. A path that is a digest is returned as it is, without a look-up."""
         targets = {path: parse(path) for path in paths}
         direct = {path: each.digest for path, each in targets.items() if each.digest is not None and not each.inner}
         others = [path for path in targets if path not in direct]
@@ -291,19 +291,19 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
         return (await self._found(path))[1].type == "directory"
 
     def ukey(self, path: str) -> str:
-        """Return the digest of a file, or of the document of a tree; of another directory a hash of its info."""
+        """Return the digest of a file, or of the document of a tree; for any other directory, a hash of its info."""
         info = self.info(path)
         return str(info["digest"] or super().ukey(path))
 
     def created(self, path: str) -> datetime:
-        """Return when a name or a blob was made (UTC). Raises NotImplementedError for entries of a tree."""
+        """Return the time at which a name was created or a blob was stored (UTC). Raises NotImplementedError for entries of a tree."""
         return self._time(path, "created")
 
     def modified(self, path: str) -> datetime:
-        """Return when a name was set last, or when a file of a tree had changed (UTC).
+        """Return the time at which a name was last set, or the modification time of a file of a tree (UTC).
 
         Raises:
-            NotImplementedError: the tree does not have the time; a blob does not change.
+            NotImplementedError: the tree does not have the time, or the path is a blob, which never changes.
         """
         return self._time(path, "mtime")
 
@@ -327,7 +327,7 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
         if self.asynchronous:
             raise unsupported(path, "open() with asynchronous=True; use open_async()")
         media_type = options.pop("media_type", MEDIA_TYPE)
-        options.pop("size", None)  # that of the blob counts
+        options.pop("size", None)  # the size of the blob counts
         options |= {"block_size": block_size, "cache_options": cache_options, "autocommit": autocommit}
         if mode == "rb":
             return SteelyardFile(self, path, mode, blob=sync(self.loop, self._open_blob, path), **options)
@@ -335,7 +335,7 @@ class SteelyardFileSystem(Changes, AsyncFileSystem, metaclass=_Instances):
         return SteelyardFile(self, path, mode, new=new, **options)
 
     async def open_async(self, path: str, mode: str = "rb", **options: Any) -> SteelyardAsyncFile:
-        """Open a file in the event loop of asyncio that runs: ``"rb"``, ``"wb"`` or ``"xb"``, without text and compression."""
+        """Open a file in the running asyncio event loop: ``"rb"``, ``"wb"`` or ``"xb"``, without text or compression."""
         if options.pop("compression", None) or "b" not in mode:
             raise unsupported(path, "text and compression in open_async()")
         path = self._strip_protocol(path)
@@ -372,7 +372,7 @@ def _digest_of(path: str, found: Found | Exception) -> Digest | Exception:
 
 
 async def _read_one(store: Store, part: ReadRange) -> bytes | Exception:
-    """Read one range, without a hop if it is in the page cache."""
+    """Read one range; a range in the page cache needs no hop."""
     try:
         async with store.reader_at(part.digest) as reader:
             offset, size = part.within(reader.size)

@@ -33,7 +33,7 @@ _NO_TREE = object()
 
 
 class Finder:
-    """Finds what paths name. It keeps the documents of trees, by their digests, and no names: these may change at any time."""
+    """Finds the objects that paths name. It caches the documents of trees, by their digests, but no names, which may change at any time."""
 
     def __init__(self) -> None:
         self._entries: LruCache[str, list[Entry]] = LruCache(_KEPT_ENTRIES)
@@ -41,10 +41,10 @@ class Finder:
         self._held_trees: LruCache[str, bool] = LruCache(_KEPT_NAMES)
 
     async def find(self, store: Store, path: str) -> Found:
-        """Return what a path names. A link in a tree is followed, but never out of it.
+        """Return the object that a path names. A link in a tree is followed, but never out of the tree.
 
         Raises:
-            FileNotFoundError: nothing has the path.
+            FileNotFoundError: the path does not exist.
         """
         found = (await self.find_many(store, [path]))[path]
         if isinstance(found, Exception):
@@ -52,7 +52,7 @@ class Finder:
         return found
 
     async def find_many(self, store: Store, paths: Iterable[str]) -> dict[str, Found | Exception]:
-        """Return what paths name, or the errors that `find` raises. Each image name is looked up once."""
+        """Return the objects that paths name, or the errors that `find` raises. Each image name is looked up once."""
         targets = {path: parse(path) for path in paths}
         names = [each.path for each in targets.values() if each.path and each.is_name]
         named = await self._by_names(store, list(dict.fromkeys(names)))
@@ -63,14 +63,14 @@ class Finder:
         async def one(path: str) -> None:
             try:
                 found[path] = await self._other(store, targets[path])
-            except Exception as error:  # noqa: BLE001  # it is a result
+            except Exception as error:  # noqa: BLE001  # the result carries it
                 found[path] = error
 
         await _each([path for path in targets if path not in found], one)
         return found
 
     async def _other(self, store: Store, target: Target) -> Found:
-        """Return what a path names that no name has: a digest, or a directory of names."""
+        """Return the object at a path that no image name provides: a digest, or a directory of names."""
         if not target.path:
             return Found(path="", type="directory")
         if target.digest is not None:
@@ -95,10 +95,11 @@ class Finder:
         return found
 
     async def _by_names(self, store: Store, paths: Sequence[str]) -> dict[str, Found]:
-        """Return what paths name, for those that a name has: for each the shortest name that has it.
+        """Return the objects at the paths that image names provide. If several names provide a path, the shortest one counts.
 
-        Names are looked up in rounds. The first one has the names up to one that held a tree before; if there is none, all names for a single
-        path, and the shortest for many, whose trees often have the rest.
+        Names are looked up in rounds. For each path, the first round looks up its names, from the shortest to the first one that held a tree
+        at an earlier look-up. If none did, the first round looks up all names of a single path, but only the shortest name of each of many
+        paths, because its tree often has the rest.
         """
         looked: dict[str, Image | None] = {}
         found: dict[str, Found] = {}
@@ -118,7 +119,7 @@ class Finder:
             new = dict.fromkeys(name for pairs in rounds.values() for name, _ in pairs if name not in looked)
             await _each(list(new), look)
             for path, pairs in rounds.items():
-                one = await self._first_that_has(store, path, [(looked[name], inner) for name, inner in pairs])
+                one = await self._first_with(store, path, [(looked[name], inner) for name, inner in pairs])
                 if one is not None:
                     found[path] = one
                 left[path] = left[path][len(pairs) :]
@@ -127,12 +128,10 @@ class Finder:
         return found
 
     def _depth(self, pairs: Sequence[tuple[str, str]]) -> int:
-        """Return the place, from 1 on, of the first name that held a tree when it was looked up last; 0 if there is none."""
+        """Return the place, from 1, of the first name that held a tree at its last look-up; 0 if there is no such name."""
         return next((place for place, (name, _) in enumerate(pairs, 1) if self._held_trees.get(name)), 0)
 
-    async def _first_that_has(
-        self, store: Store, path: str, images: Sequence[tuple[Image | None, str]]
-    ) -> Found | None:
+    async def _first_with(self, store: Store, path: str, images: Sequence[tuple[Image | None, str]]) -> Found | None:
         for image, inner in images:
             if image is None:
                 continue
@@ -145,7 +144,7 @@ class Finder:
         return None
 
     async def held(self, store: Store, path: str, image: Image) -> Found:
-        """Return what an image name holds: a tree is a directory, everything else a file."""
+        """Return the object that an image name holds: a directory for a tree, otherwise a file."""
         target = image.target
         tree = await self.tree(store, target)
         size = target.size
@@ -165,7 +164,7 @@ class Finder:
         )
 
     async def children(self, store: Store, found: Found) -> list[Found]:
-        """Return what is directly in a directory; of a name that is no directory, the names below it."""
+        """Return the entries of a directory, not recursively; for a name that is not a directory, the names below it."""
         if found.tree is None:
             is_named = found.type == "directory" or found.image is not None
             return await self._named(store, found.path) if is_named else []
@@ -177,9 +176,9 @@ class Finder:
         return entries
 
     async def below(self, found: Found) -> AsyncGenerator[Found, None]:
-        """Iterate over all that is below a directory in a tree, at any depth; directories come before what is in them."""
+        """Iterate over all entries below a directory in a tree, at any depth. A directory comes before its entries."""
         tree = found.tree
-        assert tree is not None  # noqa: S101  # the caller has looked
+        assert tree is not None  # noqa: S101  # the caller has checked
         start, before = len(found.inner) + 1 if found.inner else 0, found.inner
         async with aclosing(tree.below(found.inner)) as entries:
             async for entry in entries:
@@ -217,7 +216,7 @@ class Finder:
         return sorted([*found, *others], key=lambda each: (each.path, each.type))
 
     async def tree(self, store: Store, target: Descriptor) -> TreeLookup | None:
-        """Return the tree that a descriptor names, or None if it names something else, or nothing that can be read."""
+        """Return the tree that a descriptor names, or None if it names an object of another kind, or one that cannot be read."""
         if target.media_type is not None and kind_of(target.media_type) not in {"index", "manifest"}:
             return None
         key = str(target.digest)
@@ -227,7 +226,7 @@ class Finder:
         if target.media_type is None and not await _may_be_document(store, target.digest):
             return None
         try:
-            # One name of a malformed tree must not end the list of all names.
+            # One name with a malformed tree must not make the list of all names fail.
             lookup = await lookup_of(store, await tree_of(store, target), self._entries)
         except NotFound:
             return None
@@ -239,7 +238,7 @@ class Finder:
 
 
 async def _each(items: Sequence[str], function: Callable[[str], Awaitable[None]]) -> None:
-    """Call a function with each item, some at a time; a task costs more than most calls, so a single one gets none."""
+    """Call a function with each item, several at a time. A single item gets no task, because a task costs more than most calls."""
     if len(items) == 1:
         await function(items[0])
     elif items:
@@ -247,7 +246,7 @@ async def _each(items: Sequence[str], function: Callable[[str], Awaitable[None]]
 
 
 async def _may_be_document(store: Store, digest: Digest) -> bool:
-    """Return whether a blob is small enough for a document, and begins as one."""
+    """Return whether a blob is small enough for a document, and begins like one."""
     try:
         async with store.reader_at(digest) as reader:
             return reader.size <= DEFAULT_LIMITS.json_bytes and await reader.read_at(0, 1) == b"{"

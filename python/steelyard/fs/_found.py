@@ -1,4 +1,4 @@
-"""Files and directories that paths name. In a tree, links are followed."""
+"""The files and directories that paths name. In a tree, links are followed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from steelyard.trees._lookup import TreeLookup
 __all__ = ("Found", "in_tree", "listed_in")
 
 _MOST_LINKS = 40
-"""Links that are followed for one path, as Linux does."""
+"""The most links that are followed for one path, as on Linux."""
 
 _MOST_TARGET = 4096
 
@@ -30,14 +30,14 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
         path: the path.
         type: a file, a directory, or a link that leads to no file.
         digest: the digest of a file's bytes, or of the document of a tree.
-        size: the size in bytes; None if it is unknown, 0 of a directory.
-        media_type: the media type that the name has.
-        executable: whether a file of a tree may be executed.
+        size: the size in bytes; None if unknown, 0 for a directory.
+        media_type: the media type in the descriptor that the name holds.
+        executable: whether a file of a tree is executable.
         destination: the target of a link.
-        created: when the name or the blob was made.
-        modified: when the name was set last, or a file of a tree changed last, if the tree has that.
-        image: the name itself, if the path is one.
-        tree: the tree that a directory is in.
+        created: the time at which the name was created, or the blob was stored.
+        modified: the time at which the name was last set, or the modification time of a file of a tree, if the tree has one.
+        image: the image name, if the path is one.
+        tree: the tree that a directory belongs to.
         inner: the path of the directory in that tree.
     """
 
@@ -55,7 +55,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     inner: str = ""
 
     def info(self) -> dict[str, Any]:
-        """Return it as fsspec's `info` does."""
+        """Return the dictionary that fsspec's `info` returns."""
         is_directory = self.type == "directory"
         kind = {"file": 0o100000, "directory": 0o040000, "link": 0o120000}[self.type]
         found: dict[str, Any] = {
@@ -76,7 +76,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def in_tree(tree: TreeLookup, path: str, inner: str) -> Found | None:
-    """Return what a path in a tree names, or None. Raises NotADirectoryError if it leads through a file."""
+    """Return the file, directory or link at a path in a tree, or None. Raises NotADirectoryError if the path leads through a file."""
     parts = inner.split("/")
     if {"", ".", ".."} & set(parts):
         return None
@@ -92,7 +92,7 @@ async def in_tree(tree: TreeLookup, path: str, inner: str) -> Found | None:
 
 
 async def listed_in(tree: TreeLookup, path: str, entry: Entry) -> Found:
-    """Return an entry of a directory. A link to a directory is no directory here, so that no walk follows it."""
+    """Return an entry of a directory. A link to a directory is returned as a link, so that no walk follows it."""
     if entry.kind != "link":
         return _of_entry(path, entry, tree, None)
     leads_to = await _follow(tree, entry.path.split("/"))
@@ -116,7 +116,7 @@ def _of_entry(path: str, entry: Entry, tree: TreeLookup, destination: str | None
 
 
 async def _follow(tree: TreeLookup, parts: list[str]) -> Entry | None:
-    """Return the file or directory that a path leads to, part by part as a file system does; None if it leads out or nowhere."""
+    """Return the file or directory that a path leads to, resolved part by part as in a file system; None if it leaves the tree or does not exist."""
     rest, here, links = deque(parts), list[str](), 0
     entry: Entry | None = Entry(path="", kind="directory")
     while rest:

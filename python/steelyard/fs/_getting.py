@@ -1,4 +1,4 @@
-"""Writing blobs into files of this machine."""
+"""Writes blobs into files of this machine."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def _open(path: str, executable: bool) -> NamedFile:  # on a thread
 async def write_file(store: Store, digest: Digest, path: str, *, executable: bool, callback: Any) -> None:
     """Write a blob into a file, verified. The file gets its name when it is complete; it is not synced.
 
-    It shares the blocks of the store's file where the file system can do that, unless `callback` wants progress.
+    The file shares the blocks of the store's file if the file system supports that, unless `callback` wants progress.
 
     Raises:
         NotFound: the blob is not stored.
-        DataCorrupt: the stored bytes do not match the digest; there is no file then.
+        DataCorrupt: the stored bytes do not match the digest; the file is not created.
         StorageError: the file cannot be written.
     """
     async with store.reader_at(digest) as reader:
@@ -42,12 +42,12 @@ async def write_file(store: Store, digest: Digest, path: str, *, executable: boo
                 await _write(reader, new.file.write, callback)
             await run(new.publish_unsynced)
         finally:
-            # CANCEL: a file without its name is discarded.
+            # CANCEL: a file that has no name yet is discarded.
             await run_always(new.close)
 
 
 async def write_pieces(store: Store, digest: Digest, write: Callable[[bytes], object], callback: Any) -> None:
-    """Write a blob with a function, which is called on threads. It is verified at the end: pieces may have been written before an error."""
+    """Pass the pieces of a blob to a function, which is called on threads. The blob is verified at its end, after the pieces were passed."""
     async with store.reader_at(digest) as reader:
         await _write(reader, write, callback)
 

@@ -1,4 +1,4 @@
-"""The store of a file system, opened when it is first used, in the event loop of the file system."""
+"""The store of a file system. It is opened at its first use, in the event loop of the file system."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _CLOSE_SECONDS = 30
 
 
 class LazyStore:
-    """A store by its address, or one that a program has opened.
+    """A store that is opened by its address, or a store object of the program.
 
     Args:
-        place: the absolute root of a store on this machine's disk, an address, or a store. A store is opened if it is not open; it is the
-            program's, and is never closed here.
+        place: the absolute root of a store on this machine's disk, an address, or a store object. A store object is opened if it is not open.
+            The program owns it, so it is never closed here.
         read_only: open the store read-only.
     """
 
@@ -48,20 +48,20 @@ class LazyStore:
         self._process.check("SteelyardFileSystem")
 
     async def reading(self) -> Store:
-        """Return the store, open to read.
+        """Return the store, open for reading.
 
         Raises:
-            NotFound: there is no store.
-            FailedPrecondition: in a child of a fork, or in another event loop than before.
+            NotFound: the store does not exist.
+            FailedPrecondition: in a child of a fork, or if the store is open in another event loop.
             Unsupported: the event loop is not asyncio's.
         """
         return self._opened[-1] if self._is_here() and self._opened else await self._open(change=False)
 
     async def writing(self) -> Store:
-        """Return the store, open to change it; make it if there is none. Raises as `reading`.
+        """Return the store, open for changes; create it if it does not exist. Raises the errors of `reading`, and one more.
 
         Raises:
-            InvalidArgument: it is to be made in a directory with other files.
+            InvalidArgument: the store would be created in a directory with other files.
         """
         if self._is_here() and self._can_write and self._opened:
             return self._opened[-1]
@@ -76,31 +76,32 @@ class LazyStore:
                     stack.push_async_callback(store.aclose)
 
     def release_soon(self, release: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Call a coroutine function in the event loop of the store, soon; from any thread, even while objects are collected."""
+        """Call a coroutine function in the event loop of the store, soon. Safe in any thread and in finalizers."""
 
         async def quietly() -> None:
-            with suppress(Exception):  # what was acknowledged is stored
+            with suppress(Exception):  # acknowledged bytes are already stored
                 await release()
 
         if self._loop is not None and self._process.is_current:
             self._loop.try_call(self._loop.start_task, quietly)
 
     def close_soon(self) -> None:
-        """Close the store, soon; from a finalizer."""
+        """Close the store, soon. Safe in finalizers."""
         self.release_soon(self.aclose)
 
     def close_in(self, loop: Any) -> None:
-        """Close the store in the event loop that runs in another thread, and wait for it."""
+        """Close the store in an event loop that runs in another thread, and wait until it is closed."""
         if self._opened and self._process.is_current and loop is not None and loop.is_running():
             with suppress(Exception):  # as above
                 sync(loop, self.aclose, timeout=_CLOSE_SECONDS)
 
     def _is_here(self) -> bool:
-        """Check the process and the event loop; return False if the one that the store was opened in has ended."""
+        """Check the process and the event loop; return False if the event loop in which the store was opened has ended."""
         self.check_process()
         if not on_asyncio():
             raise Unsupported(
-                "SteelyardFileSystem", operation="calls on trio: fsspec is made for asyncio; use a thread, or the store"
+                "SteelyardFileSystem",
+                operation="calls on trio, because fsspec needs asyncio; use a thread or the store",
             )
         if self._loop is None or isinstance(self._place, Store):
             return True
@@ -109,7 +110,7 @@ class LazyStore:
             return True
         if self._loop.running:
             raise FailedPrecondition(
-                "SteelyardFileSystem: it is used in another event loop; make one for this with skip_instance_cache=True"
+                "SteelyardFileSystem: in use in another event loop; create one for this loop with skip_instance_cache=True"
             )
         return False
 
@@ -126,19 +127,19 @@ class LazyStore:
                 if not is_address(self._place):
                     can_write = await calls.run(_check, self._place, can_write, not self._read_only)
                 store = await store_at(self._place, read_only=not can_write).aopen()
-                # A store that is read-only refuses changes itself.
+                # A read-only store refuses changes itself.
                 self._can_write = can_write or self._read_only
-            self._opened.append(store)  # one that was opened to read stays open: there may be open files
+            self._opened.append(store)  # an earlier, read-only one stays open: it may have open files
             self._loop = EventLoop()
             return store
 
 
 def _check(root: str, create: bool, may_write: bool) -> bool:  # on a thread
-    """Return whether to open the store at a root for changes, too: if it is ours, or is to be made.
+    """Return whether to open the store at a root for changes: if it must be created, or if it exists and this process may write to it.
 
     Raises:
-        NotFound: there is no store.
-        InvalidArgument: one is to be made among other files.
+        NotFound: the store does not exist, and `create` is false.
+        InvalidArgument: the store would be created among other files.
     """
     if not has_blobs(root):
         if not create:
@@ -162,15 +163,15 @@ def _close_all() -> None:
         lazy.close_in(loop)
 
 
-# After the import of `calls`, whose threads end at exit, too: what is registered last is called first.
+# After the import of `calls`, whose threads end at exit, too: the function that is registered last is called first.
 atexit.register(_close_all)
 
 
 def located(store: str | os.PathLike[str] | None) -> str:
-    """Return the absolute root or the address of a store; None: the one that is set.
+    """Return the absolute root or the address of a store; with None, of the store in the environment or the config file.
 
     Raises:
-        InvalidArgument: it is empty, or an address of something else.
+        InvalidArgument: the text is empty, or an address of another kind.
     """
     if store is None:
         return find_store(None, read_config()).value

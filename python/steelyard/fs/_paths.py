@@ -1,4 +1,4 @@
-"""Paths of the file system: a name or a digest, and a path in the tree that it holds."""
+"""Paths of the file system: a name or a digest, and a path in the tree that the name holds or the digest names."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Target(msgspec.Struct, frozen=True):
 
     Attributes:
         path: the path without protocol, and without slashes around it.
-        digest: the digest that it begins with, or None if it begins with a name.
-        inner: the path below the digest.
-        algorithm: of a path that is an algorithm and a colon: new bytes get their digest by it.
+        digest: the digest that the path begins with, or None if it begins with a name.
+        inner: the rest of the path after the digest.
+        algorithm: if the path is an algorithm and a colon, the algorithm for the digest of new bytes.
     """
 
     path: str
@@ -35,7 +35,7 @@ class Target(msgspec.Struct, frozen=True):
 
     @property
     def is_name(self) -> bool:
-        """Whether it begins with a name; it may lead into a tree, or be the root."""
+        """Whether the path begins with a name. It may lead into a tree, or be the root."""
         return self.digest is None and self.algorithm is None
 
 
@@ -47,7 +47,7 @@ def stripped(path: str) -> str:
 
 
 def parse(path: str) -> Target:
-    """Return the parts of a path. A first part that has the form of a digest is one, also if there is such a name."""
+    """Return the parts of a path. A first part with the form of a digest counts as a digest, even if an image name is the same."""
     path = stripped(stringify_path(path))
     first, _, rest = path.partition("/")
     if _DIGEST.fullmatch(first):
@@ -56,7 +56,7 @@ def parse(path: str) -> Target:
 
 
 def candidates(path: str) -> Iterator[tuple[str, str]]:
-    """Iterate over the names that a path may begin with, the shortest first, each with the rest of the path."""
+    """Iterate over the names with which a path may begin, the shortest first, each with the rest of the path."""
     place = path.find("/")
     while place >= 0:
         yield path[:place], path[place + 1 :]

@@ -1,4 +1,4 @@
-"""Paths of universal_pathlib, which finds this class by its entry point; no other module imports it."""
+"""Paths for universal_pathlib, which finds this class by its entry point. No other module imports this one."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ class SteelyardPath(UPath):
 
     @property
     def path(self) -> str:
-        """The path as the file system has it; the root is empty."""
+        """The path in the form that the file system uses; the root is empty."""
         path = super().path
         return "" if path == "." else path.strip("/")

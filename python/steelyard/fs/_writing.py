@@ -1,4 +1,4 @@
-"""New bytes: they become a blob, and the target of a name, when they are complete; or nothing."""
+"""New bytes. When they are complete, they become a blob and the target of a name; otherwise they are discarded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from steelyard.names import check_name
 __all__ = ("MEDIA_TYPE", "NewBlob", "check_new", "finish_batch", "put_source", "put_sources", "set_name")
 
 MEDIA_TYPE = "application/octet-stream"
-"""The media type of a name that does not say another one."""
+"""The media type of a new name, if the caller passes no other."""
 
 
 async def check_new(store: Store, finder: Finder, path: str, *, create: bool) -> Target:
@@ -37,7 +37,7 @@ async def check_new(store: Store, finder: Finder, path: str, *, create: bool) ->
         IsADirectoryError: the name holds a tree.
         FileExistsError: with `create`, the name exists.
         OSError: the path is in a tree (EROFS).
-        InvalidArgument: it is no name.
+        InvalidArgument: the path is not a valid name.
     """
     target = parse(path)
     if not target.path:
@@ -63,7 +63,7 @@ async def check_new(store: Store, finder: Finder, path: str, *, create: bool) ->
 
 
 async def set_name(store: Store, name: str, target: Descriptor, *, create: bool) -> None:
-    """Have a name hold a descriptor; with `create`, only if it is new. Raises AlreadyExists."""
+    """Set a name to a descriptor. With `create`, raise AlreadyExists if the name exists."""
     if create:
         await store.images.create(name, target)
     else:
@@ -114,7 +114,7 @@ async def put_sources(
 
 async def _put(store: Store, target: Target, source: Source, on_progress: OnProgress | None = None) -> PutResult:
     if target.digest is not None:
-        # `put` does not read the source of a blob that is stored already.
+        # `put` does not read the source if the blob is already stored.
         found = await digest_of(source, algorithm=target.digest.algorithm)
         if found != target.digest:
             raise UnexpectedDigest(target.path, expected=target.digest, actual=found)
@@ -131,7 +131,7 @@ async def _finish(guard: LeaseGuard, target: Target, result: PutResult, *, creat
 
 
 async def finish_batch(blobs: Sequence[NewBlob]) -> list[PutResult]:
-    """Store all of the blobs, then set their names in one step, except for those that must be new, which come before."""
+    """Store all blobs, create the names that must be new, one by one, and then set the other names in one step."""
     async with AsyncExitStack() as stack:
         results = [await blob.store_with(stack) for blob in blobs]
         held: dict[str, Descriptor] = {}
@@ -146,12 +146,12 @@ async def finish_batch(blobs: Sequence[NewBlob]) -> list[PutResult]:
 
 
 class NewBlob:
-    """Bytes that arrive in pieces. They are an ingest under a lease, which ends with the blob or is discarded.
+    """Bytes that arrive in pieces, in an ingest under a lease. The ingest becomes a blob or is discarded, and the lease ends then.
 
     Attributes:
         store: the store.
-        target: where they go.
-        create: whether a name must be new when they are complete.
+        target: the path to write to.
+        create: whether the name must be new when the bytes are complete.
         media_type: the media type that the name gets.
     """
 
@@ -173,7 +173,7 @@ class NewBlob:
             algorithm = self.target.algorithm if digest is None else digest.algorithm
             self._is_begun = True
             self._guard = await self._stack.enter_async_context(own_or_new_guard(self.store))
-            # CANCEL: the ingest may be there without its writer; `discard` aborts it by its ref.
+            # CANCEL: the ingest may exist although no writer was returned; `discard` aborts it by its ref.
             self._writer = await self._guard.store.writer(self._ref, algorithm=algorithm)
             self._stack.push_async_callback(self._writer.aclose)
         await self._writer.write(data)
@@ -183,7 +183,7 @@ class NewBlob:
 
         Raises:
             AlreadyExists: a name that must be new exists.
-            UnexpectedDigest: the path is another digest.
+            UnexpectedDigest: the path is a digest, and the bytes have another one.
         """
         if self._writer is None or self._guard is None:
             return await put_source(self.store, self.target, rest, create=self.create, media_type=self.media_type)
@@ -195,7 +195,7 @@ class NewBlob:
         return result
 
     async def store_with(self, stack: AsyncExitStack) -> PutResult:
-        """Store the blob, and leave it to the stack to end the lease that protects it."""
+        """Store the blob. The stack ends the lease that protects it."""
         if self._writer is None:
             guard = await stack.enter_async_context(own_or_new_guard(self.store))
             return await _put(guard.store, self.target, b"")
@@ -219,5 +219,5 @@ class NewBlob:
             async with self._stack:
                 if self._writer is not None:
                     await self._writer.aclose()
-                with suppress(NotFound):  # it was committed, or never begun
+                with suppress(NotFound):  # the ingest was committed, or never started
                     await self.store.abort(self._ref)
