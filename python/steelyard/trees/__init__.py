@@ -1,6 +1,7 @@
-"""Trees: directories in a store, as OCI artifacts, which names, exports, leases and collections treat like images.
+"""Trees: directories in a store. A tree is an OCI artifact, so names, exports, leases and collections treat it like an image.
 
-`put_tree` stores a directory, `tree_of` reads the entries of a tree, `checkout` writes them into a directory, `diff` compares.
+`put_tree` stores a directory, `tree_of` opens a tree to read its entries, `checkout` writes a tree into a directory, and `diff` compares trees
+and directories.
 """
 
 from __future__ import annotations

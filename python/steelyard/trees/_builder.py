@@ -1,4 +1,4 @@
-"""The documents of a tree, made from its entries in order, with memory for one manifest."""
+"""Builds the documents of a tree from its entries, in order. Full manifests are stored at once, so memory is bounded."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from steelyard.trees._format import EMPTY_LAYER, encode_config, encode_index, en
 __all__ = ("DOCUMENT_BYTES", "TreeBuilder")
 
 DOCUMENT_BYTES = 4 << 20
-"""The most bytes of a manifest or an index: registries and other programs refuse larger ones."""
+"""The most bytes in a manifest or an index: registries and other programs refuse larger documents."""
 
 _MOST_BYTES = 2 << 20
-"""The bytes of entries that fill a manifest. It has room for one more entry, and for its other fields."""
+"""The bytes of entries at which a manifest is full. They leave room for one more entry, and for the other fields."""
 
 _MOST_ENTRIES = 8192
-"""The entries that fill a manifest."""
+"""The number of entries at which a manifest is full."""
 
 _WHOLE_ENTRIES = 4096
-"""A tree of at most so many entries, that fit into one manifest, is one."""
+"""A tree with at most this many entries is a single manifest, if they fit into it."""
 
 _CUT = 256
-"""On average, one of so many directories begins a manifest. Its path alone decides, so a change in one directory moves no border of others."""
+"""On average, one in this many directories begins a manifest. Only the path decides, so a change in one directory moves no other border."""
 
 
 class _Part:
@@ -43,8 +43,8 @@ class _Part:
     Attributes:
         layers: the encoded layers of the files.
         others: the links and the empty directories.
-        entries: the number of both.
-        bytes: the bytes of both, at least.
+        entries: the number of layers and others together.
+        bytes: a lower bound of their bytes.
     """
 
     def __init__(self) -> None:
@@ -64,11 +64,11 @@ class _Part:
 class TreeBuilder:
     """Stores the documents of a tree.
 
-    A manifest begins at some directories, chosen by their paths, and wherever one is full. So a change in one directory
-    changes the manifest that it is in, and leaves the others as they are.
+    A new manifest begins at some directories, chosen by their paths, and when the current one is full. So a change in one directory
+    changes the manifest that contains it, and no other.
 
     Args:
-        guard: where they are stored.
+        guard: the lease guard of the store for the documents.
     """
 
     def __init__(self, guard: LeaseGuard) -> None:
@@ -80,7 +80,7 @@ class TreeBuilder:
 
     @property
     def is_due(self) -> bool:
-        """Whether a manifest is full, so that `store_due` has something to store."""
+        """Whether a manifest is complete, so that `store_due` stores it."""
         return len(self._parts) > 1 and self._entries > _WHOLE_ENTRIES
 
     def add_file(self, path: str, layer: bytes) -> None:
@@ -92,12 +92,12 @@ class TreeBuilder:
         self._part_of(entry.path, len(msgspec.json.encode((entry.path, entry.target)))).others.append(entry)
 
     async def store_due(self) -> None:
-        """Store the manifests that are full."""
+        """Store the manifests that are complete."""
         while self.is_due:
             await self._store_part(self._parts.popleft())
 
     def _part_of(self, path: str, size: int) -> _Part:
-        """Return the part of the next entry, which takes so many bytes."""
+        """Return the part for the next entry, which takes `size` bytes."""
         part, directory = self._parts[-1], path.rpartition("/")[0]
         if directory != self._directory:
             begins, self._directory = _begins_part(self._directory, directory), directory
@@ -116,7 +116,7 @@ class TreeBuilder:
         return self._parts[-1]
 
     async def finish(self) -> Descriptor:
-        """Store what is left, and return the descriptor of the tree."""
+        """Store the remaining documents, and return the descriptor of the tree."""
         if self._entries <= _WHOLE_ENTRIES and sum(part.bytes for part in self._parts) <= _MOST_BYTES:
             first, *others = self._parts
             for part in others:
@@ -146,7 +146,7 @@ class TreeBuilder:
 
 
 def _begins_part(before: str, directory: str) -> bool:
-    """Whether one of the directories that are entered between two directories begins a manifest."""
+    """Return whether one of the directories entered on the way from `before` to `directory` begins a manifest."""
     return any(hashlib.sha256(each.encode()).digest()[0] % _CUT == 0 for each in entered(before, directory))
 
 

@@ -1,4 +1,4 @@
-"""Writing a tree into a directory."""
+"""Writes a tree into a directory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ __all__ = ("CheckedOut", "checkout")
 
 _MOST = 256
 _MOST_BYTES = 4 << 20
-"""A batch of entries: one hop to look at their places, and one to write small files, which are in memory together."""
+"""The most bytes in a batch of entries. A batch takes one hop to inspect its places, and one to write its small files, which are in memory
+together."""
 
 
 class CheckedOut(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,8 +32,8 @@ class CheckedOut(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         target: the descriptor of the tree.
         files: the number of files of the tree.
-        bytes: their bytes.
-        written: the number of files and links that were written; the others were there already.
+        bytes: the bytes of all files.
+        written: the number of files and links that were written; the others existed already.
         removed: the number of files, links and directories that were removed because the tree lacks them. A directory counts as one.
     """
 
@@ -55,27 +56,29 @@ async def checkout(
 ) -> CheckedOut:
     """Write the files, links and directories of a tree into a directory.
 
-    Each file is verified, and gets its name when it is complete. A file that is there with the same bytes stays, so a repeated
+    Each file is verified, and gets its name when it is complete. An existing file with the same bytes stays, so a repeated
     call after an interruption writes the rest. Nothing is written outside of `path`, whatever the tree and the directory
-    contain: links are not followed. A large file shares its blocks with the store where the file system can do that (a reflink).
+    contain: links are not followed. A large file shares its blocks with the store if the file system supports that (a reflink).
 
     Nothing is synced. After a power cut repeat the call: it compares the bytes of the files.
 
     Args:
         store: the store.
         name: see `tree_of`.
-        path: the directory; it is made if it is missing.
-        delete: remove what the tree lacks. Without it, a directory in the place of a file, or the reverse, is an error.
-        hard_links: give files that are not executable a second name of the store's own file, where `path` is on the file system of
+        path: the directory; it is created if it is missing.
+        delete: remove files, links and directories that the tree lacks. Without it, a directory in the place of a file, or the reverse, is an
+            error.
+        hard_links: write files that are not executable as hard links to the store's own files, if `path` is on the file system of
             a `LocalStore`. Such a file is read-only: a program that changes it damages the blob.
-        owners: set the numbers of users and groups that the tree has.
+        owners: set the user IDs and group IDs that the tree has.
         on_progress: called with `Progress` of phase ``write`` with the path of each file: `done` bytes of `total`.
 
     Raises:
-        ExceptionGroup: entries could not be written, for example where a directory is in the place of a file, or removed. All others
-            are. The group has the first 100 errors: `StorageError`, `NotFound` or `DataCorrupt`, each with a note of its path.
-        NotFound, InvalidDocument, LimitExceeded, DataCorrupt: as for `tree_of` and `Tree.entries`. Entries before the place of the
-            error are written.
+        ExceptionGroup: some entries could not be written, for example because a directory is in the place of a file, or could not be
+            removed; all others were. The group has the first 100 errors: `StorageError`, `NotFound` or `DataCorrupt`, each with a note of
+            its path.
+        NotFound, InvalidDocument, LimitExceeded, DataCorrupt: as in `tree_of` and `Tree.entries`. The entries before the error are
+            written.
 
     Cancellation:
         Files that were written stay.
@@ -86,7 +89,7 @@ async def checkout(
         work = CheckingOut(guard.store, os.fspath(path), hard_links=hard_links, owners=owners, on_progress=on_progress)
         try:
             await run(work.open, str(tree.target.digest), delete)
-            await map_concurrently(_looked_at(work, tree), work.write, concurrency=AT_ONCE)
+            await map_concurrently(_inspected(work, tree), work.write, concurrency=AT_ONCE)
             await run(work.finish)
         finally:
             await run_always(work.close)
@@ -94,8 +97,8 @@ async def checkout(
         return CheckedOut(target=tree.target, **work.counts)
 
 
-async def _looked_at(work: CheckingOut, tree: Tree) -> AsyncGenerator[Batch, None]:
-    """Look at the entries in their order: one batch is looked at while another is written."""
+async def _inspected(work: CheckingOut, tree: Tree) -> AsyncGenerator[Batch, None]:
+    """Inspect the places of the entries, in order: one batch is inspected while others are written."""
     async with aclosing(in_async_batches(tree.entries(), lambda entry: entry.size or 0, _MOST, _MOST_BYTES)) as batches:
         async for entries in batches:
-            yield await run(work.look, entries)
+            yield await run(work.inspect, entries)

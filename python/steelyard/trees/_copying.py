@@ -1,4 +1,4 @@
-"""Files that are there, and files that are copied in pieces or linked."""
+"""Compares existing files with entries, and writes files by copies or hard links."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from steelyard.trees._entry import Entry
 __all__ = ("fill", "is_same", "is_there", "link_file", "may_be_same")
 
 _FICLONE = 0x40049409
-"""The request of Linux that has a file share the blocks of another."""
+"""The ioctl request of Linux by which a file shares the blocks of another."""
 
 _NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOENT}
-"""The errors where a file cannot have a second name: another file system, a foreign file, too many names, a blob that is gone."""
+"""The errors of `link` when a hard link is not possible: another file system, a file of another user, too many links, a deleted blob."""
 
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _READ = 256 << 10
 
 
 def may_be_same(found: os.stat_result, entry: Entry) -> bool:
-    """Whether a file has the kind, the size and the mode of the entry."""
+    """Return whether a file has the kind, the size and the executable bit of the entry."""
     is_executable = bool(found.st_mode & 0o100)
     return stat.S_ISREG(found.st_mode) and found.st_size == entry.size and is_executable == entry.executable
 
 
 def is_same(directory: int, name: str, digest: Digest) -> bool:
-    """Whether a small file has these bytes."""
+    """Return whether the bytes of a small file have this digest."""
     hasher = Hasher(digest.algorithm)
     with closing_fd(os.open(name, _READ_FLAGS, dir_fd=directory)) as number:
         if stat.S_ISREG(os.fstat(number).st_mode):
@@ -49,7 +49,7 @@ def is_same(directory: int, name: str, digest: Digest) -> bool:
 
 
 async def fill(file: NewFile, reader: ReaderAt) -> None:
-    """Write the bytes of a blob, and verify them."""
+    """Write the bytes of a blob into a file, and verify them."""
     number, digest = file_of(reader), reader.digest
     if number is None:
         async with reader.stream() as stream:
@@ -66,7 +66,7 @@ async def fill(file: NewFile, reader: ReaderAt) -> None:
 
 
 def _clone(source: int, target: int) -> bool:
-    """Have a new file share the blocks of another, on a thread; return whether the file system can do that."""
+    """Make a new file share the blocks of another, on a thread; return whether the file system supports that."""
     with suppress(OSError):
         fcntl.ioctl(target, _FICLONE, source)
         return True
@@ -74,25 +74,25 @@ def _clone(source: int, target: int) -> bool:
 
 
 async def is_there(place: Destination, entry: Entry, digest: Digest) -> bool:
-    """Whether a large file is there with these bytes."""
-    file = await run(_open_there, place, entry)
+    """Return whether the existing large file at the place of the entry has this digest."""
+    file = await run(_open_existing, place, entry)
     try:
         return await digest_of(FileRange(file.fileno(), 0, entry.size or 0), algorithm=digest.algorithm) == digest
     finally:
         file.close()
 
 
-def _open_there(place: Destination, entry: Entry) -> OpenFile:
+def _open_existing(place: Destination, entry: Entry) -> OpenFile:
     directory, name = place.enter(entry)
     return OpenFile(os.open(name, _READ_FLAGS, dir_fd=directory))
 
 
 def link_file(place: Destination, path: str, entry: Entry) -> bool:
-    """Give a file of the store a second name, on a thread; return whether that is possible."""
+    """Create a hard link to a file of the store, on a thread; return whether that is possible."""
     directory, name = place.enter(entry)
     temporary = fresh_name()
     try:
-        # DURABILITY: not synced; the store has its own name of the file.
+        # DURABILITY: not synced; the store has its own name for the file.
         os.link(path, temporary, dst_dir_fd=directory)
     except OSError as error:
         if error.errno in _NO_LINKS:

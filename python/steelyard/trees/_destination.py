@@ -1,7 +1,7 @@
-"""A directory into which a tree is checked out. Nothing outside of it is written, whatever the tree and the directory contain.
+"""The directory into which a tree is checked out. Nothing outside of it is written, whatever the tree and the directory contain.
 
-Each directory below it is opened from the one above, by one name, and never through a symbolic link: an entry with a link among its
-directories is refused. Files and links get their names when they are complete. All calls block.
+Each directory below it is opened relative to its parent, by a single name, and never through a symbolic link: an entry whose path leads
+through a link is refused. Files and links get their names when they are complete. All calls block.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class _Open:
-    """An open directory on the way to the current one.
+    """An open directory on the path to the current one.
 
     Attributes:
-        name: its name in the directory above.
+        name: its name in its parent.
         file: its descriptor.
-        names: what the tree has in it, so far.
-        folded: the same, as a file system sees it that ignores case.
-        is_new: whether it was made here, so that nothing is in it.
+        names: the names that the tree has in it, so far.
+        folded: the same names, by their form on a file system that ignores case.
+        is_new: whether this checkout created it, so that it is empty.
     """
 
     def __init__(self, name: str, file: int, *, is_new: bool = False) -> None:
@@ -41,17 +41,18 @@ class _Open:
 
 
 class Destination:
-    """A directory that gets the entries of a tree, in their order.
+    """A directory that receives the entries of a tree, in their order.
 
     Args:
-        path: the directory; it is made if it is missing, with those above it.
+        path: the directory; it is created if it is missing, with its parents.
         tree: the digest of the tree, for errors.
-        delete: whether what the tree lacks is removed: when the entries of a directory are complete, and where an entry needs the place.
-        check_names: whether names are refused that the file system takes for one.
+        delete: whether to remove files, links and directories that are not in the tree: when the entries of a directory are complete, and where
+            an entry needs their place.
+        check_names: whether to refuse two names that are the same name for the file system.
 
     Attributes:
         removed: the number of files, links and directories that were removed.
-        failed: what the tree lacks and could not be removed, each with the error.
+        failed: the files, links and directories that could not be removed, each with the error.
     """
 
     def __init__(self, path: str, tree: str, *, delete: bool = False, check_names: bool = False) -> None:
@@ -74,11 +75,11 @@ class Destination:
             os.close(self._stack.pop().file)
 
     def enter(self, entry: Entry) -> tuple[int, str]:
-        """Return the open directory of an entry, and its name there. Missing directories are made.
+        """Return the open directory of an entry, and the entry's name in it. Missing directories are created.
 
         Raises:
-            StorageError: a file or a link is where a directory has to be.
-            InvalidDocument: the file system takes the names of two entries for one.
+            StorageError: a file or a link has the place of a directory.
+            InvalidDocument: the names of two entries are the same name for the file system.
         """
         *above, name = entry.path.split("/")
         self._leave_to(above)
@@ -89,7 +90,7 @@ class Destination:
         return self._stack[-1].file, name
 
     def _leave_to(self, above: list[str]) -> None:
-        """Leave the directories that the next entry is not in. Their entries are complete."""
+        """Leave the directories that do not contain the next entry. Their entries are complete."""
         depth = 0
         while depth < min(len(above), len(self._stack) - 1) and self._stack[depth + 1].name == above[depth]:
             depth += 1
@@ -114,12 +115,12 @@ class Destination:
             if name not in directory.names:
                 try:
                     self._remove(directory.file, name)
-                except OSError as error:  # it is no error of the entry that comes next
+                except OSError as error:  # the error does not concern the entry that comes next
                     above = [each.name for each in (*self._stack, directory) if each.name]
                     self.failed.append((error, Entry(path="/".join([*above, name]))))
 
     def _remove(self, directory: int, name: str) -> None:
-        """Remove what has that name; links are not followed."""
+        """Remove the file, link or directory with that name. Links are not followed."""
         if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
             _remove_all(directory, name)
         else:
@@ -144,7 +145,7 @@ class Destination:
         return _Open(name, os.open(name, _DIRECTORY, dir_fd=directory), is_new=True)
 
     def _note(self, name: str, entry: Entry) -> None:
-        """Note a name of the tree in the current directory."""
+        """Record a name that the tree has in the current directory."""
         directory = self._stack[-1]
         directory.names.add(name)
         if self._folds:
@@ -154,7 +155,7 @@ class Destination:
                 raise InvalidDocument(
                     self._tree,
                     where=f"entry {entry.path!r}",
-                    expected=f"a name that the file system of {self._path} does not take for {other!r}",
+                    expected=f"a name that is not the same as {other!r} on the file system of {self._path}",
                     actual=repr(name),
                 )
 
@@ -162,10 +163,10 @@ class Destination:
         return StorageError(number, operation="checkout", path=os.path.join(self._path, entry.path))  # noqa: PTH118
 
     def status(self, entry: Entry, directory: int, name: str) -> os.stat_result | None:
-        """Return the status of what is at the place of an entry, or None if nothing is.
+        """Return the status of the object at the place of an entry, or None if the place is free.
 
         Raises:
-            StorageError: a directory is there, and the entry is none; or the reverse.
+            StorageError: a directory is at the place of a file or link; or the reverse.
         """
         if self._stack[-1].is_new:
             return None
@@ -182,15 +183,15 @@ class Destination:
         return None
 
     def make_directory(self, entry: Entry) -> None:
-        """Make a directory, unless it is there."""
+        """Create a directory, unless it exists."""
         directory, name = self.enter(entry)
         if self.status(entry, directory, name) is None:
             os.mkdir(name, dir_fd=directory)
-        # When it is left, others in it are removed.
+        # It is on the stack, so that leaving it removes the entries that the tree lacks.
         self._stack.append(_Open(name, os.open(name, _DIRECTORY, dir_fd=directory)))
 
     def make_link(self, entry: Entry) -> bool:
-        """Make a symbolic link, and return whether it was not there."""
+        """Create a symbolic link, and return False if it already exists."""
         directory, name = self.enter(entry)
         found = self.status(entry, directory, name)
         target = entry.target or ""
@@ -203,9 +204,9 @@ class Destination:
 
 
 def replace(directory: int, temporary: str, name: str) -> None:
-    """Give a complete link its name, in place of what has that name."""
+    """Give a complete link its name, and replace the object that has this name."""
     try:
-        # DURABILITY: not synced; a repeated checkout compares.
+        # DURABILITY: not synced; a repeated checkout compares the bytes.
         os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
     except BaseException:
         with suppress(OSError):
@@ -214,9 +215,9 @@ def replace(directory: int, temporary: str, name: str) -> None:
 
 
 def _remove_all(directory: int, name: str) -> None:
-    """Remove a directory with all that is in it; links are not followed.
+    """Remove a directory with its content. Links are not followed.
 
-    Without recursion, as `shutil.rmtree` has it in Python 3.11: directories may be deeper than Python's stack.
+    Unlike `shutil.rmtree` in Python 3.11, this does not recurse: directories may be deeper than Python's stack.
     """
     entered = [_emptied(directory, name)]
     try:
@@ -233,7 +234,7 @@ def _remove_all(directory: int, name: str) -> None:
 
 
 def _emptied(directory: int, name: str) -> tuple[str, int, list[str]]:
-    """Open a directory and remove what is in it, but for directories. Return its name, its descriptor and their names."""
+    """Open a directory and remove all its entries except directories. Return its name, its descriptor, and the names of these directories."""
     file = os.open(name, _DIRECTORY, dir_fd=directory)
     try:
         with os.scandir(file) as found:
@@ -248,7 +249,7 @@ def _emptied(directory: int, name: str) -> tuple[str, int, list[str]]:
 
 
 def _folds_names(directory: int) -> bool:
-    """Whether the file system takes names for equal that differ in case only."""
+    """Return whether the file system ignores case in names."""
     name = fresh_name()
     os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory))
     try:

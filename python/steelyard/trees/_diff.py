@@ -26,16 +26,16 @@ TreeOrDirectory: TypeAlias = "Tree | str | os.PathLike[str]"
 """A tree, or the path of a directory."""
 
 _BATCH = 256
-"""Pairs of entries that are compared together."""
+"""The most pairs of entries that are compared together."""
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """An entry that differs between two trees.
 
     Attributes:
-        path: its path.
-        before: the entry of the first tree, or None if it has none.
-        after: the entry of the second tree, or None if it has none.
+        path: the path of the entry.
+        before: the entry of the first tree, or None if this tree lacks the path.
+        after: the entry of the second tree, or None if this tree lacks the path.
     """
 
     path: str
@@ -44,14 +44,14 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def kind(self) -> Literal["added", "removed", "changed"]:
-        """Whether the second tree has an entry more, one less, or another one."""
+        """Whether the second tree has added, removed or changed the entry."""
         if self.before is None:
             return "added"
         return "removed" if self.after is None else "changed"
 
 
 class _Side(NamedTuple):
-    """An entry of one side, and the file if that is a directory."""
+    """An entry of one side. If this side is a directory, `file` is the path of the file."""
 
     entry: Entry
     file: str | None = None
@@ -71,18 +71,18 @@ class _ToHash(NamedTuple):
 async def diff(before: TreeOrDirectory, after: TreeOrDirectory) -> AsyncGenerator[Change, None]:
     """Iterate over the entries that differ, in the order of a tree.
 
-    A file of a directory is read only if its size and its executable bit are those of the other side; otherwise the entry of the change has no
-    digest. Times and owners count where a tree has them. A directory is compared as it is found: sockets, devices and named
-    pipes have no entries.
+    A file in a directory is read only if it does not differ by its size, its executable bit, its time or its owner. Its entry never has a
+    digest. Times and owners are compared if both sides have them, but not between two directories. Sockets, devices and named pipes have
+    no entries.
 
     Args:
-        before: the first tree, or a directory.
-        after: the second one.
+        before: the first tree or directory.
+        after: the second tree or directory.
 
     Raises:
         OSError: a directory or a file cannot be read.
         InvalidArgument: a name in a directory is not UTF-8.
-        NotFound, InvalidDocument, LimitExceeded, DataCorrupt: as for `Tree.entries`.
+        NotFound, InvalidDocument, LimitExceeded, DataCorrupt: as in `Tree.entries`.
     """
     async with aclosing(in_async_batches(_merged(before, after), lambda _: 0, _BATCH, 1)) as batches:
         async for pairs in batches:
@@ -91,7 +91,7 @@ async def diff(before: TreeOrDirectory, after: TreeOrDirectory) -> AsyncGenerato
 
 
 async def _changes(pairs: list[_Pair]) -> list[Change]:
-    """Return the pairs that differ."""
+    """Return the changes of the pairs that differ."""
     alike = [_may_be_same(pair) for pair in pairs]
     digests = await _digests(pair for pair, is_alike in zip(pairs, alike, strict=True) if is_alike)
     found = []
@@ -105,7 +105,7 @@ async def _changes(pairs: list[_Pair]) -> list[Change]:
 
 
 def _may_be_same(pair: _Pair) -> bool:
-    """Whether two entries differ at most in the bytes of their files."""
+    """Return whether two entries differ at most in the bytes of their files."""
     old, new = pair
     if old is None or new is None:
         return False
@@ -118,19 +118,19 @@ def _may_be_same(pair: _Pair) -> bool:
 
 
 def _differ(one: object, other: object) -> bool:
-    """Whether two values that may be unknown are known to differ."""
+    """Return whether two values are both known, and differ."""
     return one is not None and other is not None and one != other
 
 
 def _digest_in(side: _Side | None, digests: dict[str, Digest]) -> Digest | None:
-    """Return the digest of an entry. Digests of two trees with different algorithms are never equal."""
+    """Return the digest of an entry. Two trees with different algorithms never have equal digests."""
     if side is None:
         return None
     return side.entry.digest if side.file is None else digests.get(side.file)
 
 
 async def _digests(pairs: Iterable[_Pair]) -> dict[str, Digest]:
-    """Return the digests of the files of directories, by the algorithms of the entries that they are compared with."""
+    """Return the digests of files in directories. The entry on the other side determines the algorithm."""
     small: list[_ToHash] = []
     large: list[_ToHash] = []
     for pair in pairs:
@@ -156,7 +156,7 @@ def _hash_small(files: list[_ToHash]) -> dict[str, Digest]:
         hasher = Hasher(each.algorithm)
         file = open_regular(each.path)
         if file is None:
-            continue  # it was replaced by something else
+            continue  # it is no longer a regular file
         with file:
             hasher.update(file.read(WHOLE_BYTES + 1))
         found[each.path] = hasher.digest()
@@ -164,7 +164,7 @@ def _hash_small(files: list[_ToHash]) -> dict[str, Digest]:
 
 
 async def _merged(before: TreeOrDirectory, after: TreeOrDirectory) -> AsyncGenerator[_Pair, None]:
-    """Iterate over the entries of both sides by their paths."""
+    """Iterate over the entries of both sides in order, with equal paths in one pair."""
     async with AsyncExitStack() as stack:
         first, second = [await stack.enter_async_context(aclosing(_entries(side))) for side in (before, after)]
         old, new = await _next(first), await _next(second)

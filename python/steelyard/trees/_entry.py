@@ -16,10 +16,10 @@ _PART = r"(?!\.{1,2}(?:/|\Z))[^/\0]+"
 _PATH = re.compile(rf"{_PART}(?:/{_PART})*")
 
 WHOLE_BYTES = 1 << 20
-"""Files of at most so many bytes are read whole, many in one hop to a thread; larger ones are read in pieces."""
+"""Files up to this size, in bytes, are read whole, many in one hop to a thread. Larger files are read in pieces."""
 
 INLINE_ENTRIES = 500
-"""Entries that are looked at or given without letting others run: less than a millisecond."""
+"""Entries that are examined or yielded before other tasks run: they take less than a millisecond."""
 
 EntryKind = Literal["file", "link", "directory"]
 
@@ -32,10 +32,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         kind: a regular file, a symbolic link, or a directory. A directory has an entry of its own if it is empty.
         digest: the digest of a file's bytes.
         size: the size of a file in bytes.
-        executable: whether a file may be executed.
+        executable: whether the owner of a file may execute it.
         target: the target of a link: any text, never followed.
-        mtime_ns: the time of the last change of a file, in nanoseconds since 1970, if the tree has it.
-        owner: the numbers of a file's user and group, if the tree has them.
+        mtime_ns: the modification time of a file, in nanoseconds since 1970, if the tree has it.
+        owner: the user ID and the group ID of a file, if the tree has them.
     """
 
     path: str
@@ -51,13 +51,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 def order_of(path: str) -> bytes:
     """Return the key by which the entries of a tree are ordered: part by part, each by its bytes in UTF-8.
 
-    So the entries below a directory stand together, and follow an entry of the directory itself.
+    So the entries below a directory are adjacent, and follow the entry of the directory itself, if there is one.
     """
     return path.encode().replace(b"/", b"\0")
 
 
 def entered(before: str, directory: str) -> Iterator[str]:
-    """Iterate over the directories that are entered on the way from one directory of a tree to another, from the top down."""
+    """Iterate over the directories that a walk enters on its way from one directory of a tree to another, from the top down."""
     left, end = f"{before}/", 0
     while directory and end < len(directory):
         end = directory.find("/", end + 1)
@@ -67,7 +67,7 @@ def entered(before: str, directory: str) -> Iterator[str]:
 
 
 def path_fault(path: str) -> str | None:
-    """Return why a text is no path of an entry, or None if it is one."""
+    """Return the reason why a text is not a valid path of an entry, or None if it is valid."""
     if _PATH.fullmatch(path):
         return None
     if not path:

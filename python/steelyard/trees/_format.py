@@ -1,8 +1,8 @@
 """The documents of a tree: an OCI artifact with a layer for each file.
 
-A **manifest** of the artifact type `TREE` has a layer for each file, with its path in ``org.opencontainers.image.title``. Its config, a small
-JSON document, has the symbolic links and the empty directories. A large tree is an **index** of such manifests, each with a part of the
-entries, in order. The encoding is fixed, so equal trees have equal digests.
+A **manifest** with the artifact type `TREE` has a layer for each file, with the file's path in ``org.opencontainers.image.title``. The config
+of the manifest, a small JSON document, lists the symbolic links and the empty directories. A large tree is an **index** of such manifests, each
+with a part of the entries, in order. The encoding is fixed, so equal trees have equal digests.
 
 Spec: OCI image specification, "Guidelines for Artifact Usage" and "Pre-Defined Annotation Keys".
 """
@@ -44,7 +44,7 @@ CONFIG = "application/vnd.steelyard.tree.config.v1+json"
 
 _FILE = "application/octet-stream"
 EMPTY_LAYER = b"{}"
-"""The bytes of OCI's layer for a manifest that has no other."""
+"""The bytes of the layer that OCI defines for a manifest without other layers."""
 
 _EMPTY = {
     "mediaType": "application/vnd.oci.empty.v1+json",
@@ -63,7 +63,7 @@ _Number: TypeAlias = Annotated[int, Meta(ge=0, le=(1 << 32) - 2)]
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The entries of a manifest that are no files.
+    """The entries of a manifest that are not files.
 
     Attributes:
         links: the target of each symbolic link, by its path.
@@ -147,12 +147,12 @@ def entries_of(manifest: Manifest, config: Config, name: str) -> list[Entry]:
     """Return the entries of a manifest, in order.
 
     Args:
-        manifest: the manifest, also one of another program: layers without a title are no files.
+        manifest: the manifest, which may come from another program. Layers without a title are not files.
         config: its config; an empty one if the artifact has another type.
         name: the manifest's digest, for errors.
 
     Raises:
-        InvalidDocument: an entry has no valid path, two entries have the same path, or one is below another that is no directory.
+        InvalidDocument: an entry has no valid path, two entries have the same path, or an entry is below a file or a link.
     """
     entries = [
         _file(layer, title, name)
@@ -176,7 +176,7 @@ def check_order(entries: Sequence[Entry], name: str) -> None:
     """Check that each entry comes after the one before it, and is not below a file or a link.
 
     Raises:
-        InvalidDocument: one does not, or is.
+        InvalidDocument: an entry is out of order, or is below a file or a link.
     """
     keys = [order_of(entry.path) for entry in entries]
     for place in range(1, len(keys)):
@@ -199,7 +199,7 @@ def _file(layer: OCIDescriptor, title: str, name: str) -> Entry:
     where = f"layer {title!r}"
     if annotations.get(_UNPACK) == "true":
         raise InvalidDocument(
-            name, where=where, expected="a file", actual="a directory in an archive, which is not unpacked"
+            name, where=where, expected="a file", actual="an archive of a directory, which is not unpacked"
         )
     return Entry(
         path=title,
@@ -215,7 +215,7 @@ def _blob(layer: OCIDescriptor, title: str, name: str) -> Digest:
     try:
         return layer.blob
     except UnsupportedAlgorithm:
-        where, expected = f"layer {title!r}", "a digest that a store computes"
+        where, expected = f"layer {title!r}", "a digest with a supported algorithm"
         raise InvalidDocument(name, where=where, expected=expected, actual=layer.digest) from None
 
 
@@ -244,10 +244,10 @@ def _owner(text: str | None, where: str, name: str) -> tuple[int, int] | None:
 
 
 def check_tree(document: Index | Manifest, name: str) -> None:
-    """Check that a document is the root of a tree: of the artifact type `TREE`, or a manifest that has files with titles.
+    """Check that a document is the root of a tree: it has the artifact type `TREE`, or is a manifest that has layers with titles.
 
     Raises:
-        InvalidDocument: it is something else.
+        InvalidDocument: the document is not the root of a tree.
     """
     if isinstance(document, Index):
         if document.artifact_type != TREE:

@@ -1,4 +1,4 @@
-"""Looking into a tree by path: its manifests are read when they are needed, and kept while there is room."""
+"""Finds entries of a tree by path. The tree's manifests are read when they are needed, and cached while there is room."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from steelyard.trees._tree import Tree, tree_of
 __all__ = ("TreeLookup", "lookup_of")
 
 _END = b"\1"
-"""It follows the key of an entry and of all entries below it: their keys go on with a null."""
+"""Appended to the key of an entry, it sorts after the entry and all entries below it, whose keys continue with a null byte."""
 
 
 class _Position(msgspec.Struct, frozen=True):
-    """An entry, and its place.
+    """An entry and its position.
 
     Attributes:
         entry: the entry.
-        key: its key by `order_of`.
-        part: the number of its manifest.
-        place: its place in that manifest.
+        key: the entry's key by `order_of`.
+        part: the number of the entry's manifest, from 0.
+        place: the entry's index in that manifest.
     """
 
     entry: Entry
@@ -39,9 +39,10 @@ class _Position(msgspec.Struct, frozen=True):
 
 
 class TreeLookup:
-    """Finds entries of a tree by their path, and lists directories. `lookup_of` makes one.
+    """Finds entries of a tree by their path, and lists directories. `lookup_of` creates a look-up.
 
-    A path of a large tree is found with some of its manifests: they are in order, so a binary search reads their last entries.
+    In a large tree, a path is found by reading a few manifests: they are in order, so a binary search over their last entries finds the
+    manifest of the path.
 
     Attributes:
         target: the descriptor of the tree.
@@ -51,7 +52,7 @@ class TreeLookup:
     def __init__(self, store: Store, tree: Tree, kept: LruCache[str, list[Entry]]) -> None:
         self.target: Descriptor = tree.target
         self._store = store
-        # Only an index is kept here: the manifest of a small tree is kept as entries.
+        # A tree is kept only if it is an index: the manifest of a small tree is cached as entries.
         self._tree = tree if len(tree._manifests()) > 1 else None  # noqa: SLF001  # the same package
         self._parts = [descriptor for descriptor, _ in tree._manifests()]  # noqa: SLF001
         self.weight: int = len(self._parts)
@@ -60,10 +61,10 @@ class TreeLookup:
         self._reading = anyio.Lock()
 
     async def find(self, path: str) -> Entry | None:
-        """Return the entry with that path, or None. A directory that is not empty has an entry here, too; so has the root, ``""``.
+        """Return the entry with that path, or None. Here, all directories have entries, also the root, ``""``.
 
         Raises:
-            NotFound, InvalidDocument, LimitExceeded, DataCorrupt: as for `Tree.entries`.
+            NotFound, InvalidDocument, LimitExceeded, DataCorrupt: as in `Tree.entries`.
         """
         key = _key(path)
         if key is None:
@@ -78,7 +79,7 @@ class TreeLookup:
         return None
 
     async def children(self, directory: str) -> AsyncGenerator[Entry, None]:
-        """Iterate over the entries directly in a directory, in order; directories are entries, too. Raises as `find`."""
+        """Iterate over the entries directly in a directory, in order, including directories. Raises the errors of `find`."""
         prefix, found = await self._first_below(directory)
         seen = 0
         while found is not None and found.key.startswith(prefix):
@@ -93,7 +94,7 @@ class TreeLookup:
                 found = await self._next(found)
 
     async def below(self, directory: str) -> AsyncGenerator[Entry, None]:
-        """Iterate over all entries below a directory, in order, as `Tree.entries` does. Raises as `find`."""
+        """Iterate over all entries below a directory, in order, like `Tree.entries`. Raises the errors of `find`."""
         prefix, found = await self._first_below(directory)
         seen = 0
         while found is not None and found.key.startswith(prefix):
@@ -103,7 +104,7 @@ class TreeLookup:
             found = await self._next(found)
 
     async def _first_below(self, directory: str) -> tuple[bytes, _Position | None]:
-        """Return how the keys below a directory begin, and the first entry with such a key or a later one."""
+        """Return the prefix of all keys below a directory, and the first entry with such a key or a later one."""
         prefix = _prefix(directory)
         return (b"", None) if prefix is None else (prefix, await self._first(prefix))
 
@@ -116,7 +117,7 @@ class TreeLookup:
                 low = middle + 1
             else:
                 high = middle
-        for part in range(low, len(self._parts)):  # the first one, unless it is empty
+        for part in range(low, len(self._parts)):  # the first manifest has it, unless it is empty
             entries = await self._entries(part)
             place = bisect_left(entries, key, key=lambda entry: order_of(entry.path))
             if (found := _found(entries, part, place)) is not None:
@@ -140,10 +141,10 @@ class TreeLookup:
             raise InvalidDocument(str(self.target.digest), where=where, expected=expected, actual=following.entry.path)
 
     async def _last_key(self, part: int) -> bytes:
-        """Return the key of the last entry of a manifest; of an empty one, that of the manifest before it."""
+        """Return the key of the last entry of a manifest; for an empty manifest, the last key of the manifest before it."""
         if part not in self._last:
             key = b""
-            for place in range(part, -1, -1):  # a loop: there may be thousands of empty ones
+            for place in range(part, -1, -1):  # a loop, not recursion: thousands of manifests may be empty
                 if place in self._last:
                     key = self._last[place]
                     break
@@ -167,18 +168,18 @@ class TreeLookup:
 
 
 async def lookup_of(store: Store, tree: Tree, kept: LruCache[str, list[Entry]]) -> TreeLookup:
-    """Return a tree for look-ups.
+    """Return a look-up for a tree.
 
     Args:
         store: the store.
         tree: the tree.
-        kept: where its manifests are kept, by their digest; several trees may share it.
+        kept: the cache for the entries of manifests, by their digests; several trees may share it.
 
     Raises:
-        NotFound, InvalidDocument, LimitExceeded, DataCorrupt: as for `Tree.entries`.
+        NotFound, InvalidDocument, LimitExceeded, DataCorrupt: as in `Tree.entries`.
     """
     lookup = TreeLookup(store, tree, kept)
-    if lookup.weight == 1:  # its manifest was read to open the tree
+    if lookup.weight == 1:  # opening the tree has read its manifest
         entries = await _read(tree, 0)
         kept.add(str(tree.target.digest), entries, len(entries) + 1)
     return lookup

@@ -1,4 +1,4 @@
-"""Storing a directory as a tree."""
+"""Stores a directory as a tree."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class StoredTree(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         target: the descriptor of the tree.
-        image: the name that holds it, or None.
+        image: the image name that holds the tree, or None.
         files: the number of files.
         links: the number of symbolic links.
         bytes: the bytes of all files.
         read: the number of files that were read; the others had not changed.
         new: the number of files whose bytes were not stored before.
         skipped: the paths of sockets, devices and named pipes, with the reason.
-        changed: the paths of files that changed while they were read. They are stored as they were read.
+        changed: the paths of files that changed while they were read. The bytes that were read are stored.
     """
 
     target: Descriptor
@@ -64,30 +64,30 @@ async def put_tree(
     """Store a directory as a tree: its files, and documents that name them. Return the tree.
 
     Equal directories give equal digests, on every machine. Files keep their bytes and the executable bit; symbolic links and
-    empty directories are kept. Sockets, devices and named pipes are left out. A file that changes meanwhile is stored as it was
-    read, and is listed in the result. A lease protects the blobs until the name holds the tree.
+    empty directories are kept. Sockets, devices and named pipes are left out. If a file changes while it is read, the bytes that were read
+    are stored, and the result lists the file. A lease protects the blobs until the name holds the tree.
 
     Args:
         store: the store.
         path: the directory.
         name: an image name for the tree. Without one, only leases and the grace time protect it from garbage collection.
-        algorithm: the algorithm of the files' digests. The documents always have SHA-256.
-        times: also keep the time of the last change of each file.
-        owners: also keep the numbers of each file's user and group.
+        algorithm: the algorithm of the files' digests. The digests of the documents are always SHA-256.
+        times: also keep the modification time of each file.
+        owners: also keep the user ID and the group ID of each file.
         cache: a directory for a cache of digests by the status of files. With it, files that have not changed since the last
             call are not read again, unless their blobs are gone.
-        reread: read all files, also with `cache`.
-        overwrite: whether a `name` with another target is replaced.
-        leave_out: a directory below `path` that is left out, for example the root of the store.
+        reread: read all files, even with `cache`.
+        overwrite: whether a `name` that holds another target is moved.
+        leave_out: a directory below `path` to leave out, for example the root of the store.
         on_progress: called with `Progress` of phase ``write`` with the path of each file: `done` bytes of `total`.
 
     Raises:
         ExceptionGroup: files could not be read or stored. The tree is not stored; files that were stored stay as blobs. The
             group has the first 100 errors, each with a note of its path.
-        NotADirectoryError, FileNotFoundError: there is no directory at `path`.
+        NotADirectoryError, FileNotFoundError: `path` is not a directory.
         InvalidArgument: a name in the directory is not UTF-8, or `name` is invalid.
         AlreadyExists: without `overwrite`, `name` holds another tree.
-        LimitExceeded: the tree has too many manifests for one index: some 25,000, of up to 8,192 entries each.
+        LimitExceeded: the tree has too many manifests for one index, which has room for some 25,000, of up to 8,192 entries each.
 
     Cancellation:
         The name is not set. Files that were stored stay as blobs, so the next call stores the rest.
@@ -123,7 +123,7 @@ async def put_tree(
 
 
 def _check(top: str, leave_out: str | os.PathLike[str] | None) -> tuple[int, int] | None:
-    """Return the device and the inode of the directory to leave out. Raises OSError if there is no directory at `top`."""
+    """Return the device and the inode of the directory to leave out. Raises OSError if `top` is not a directory."""
     with os.scandir(top):
         pass
     if leave_out is None:

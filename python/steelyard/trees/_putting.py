@@ -1,4 +1,4 @@
-"""The work of `put_tree`: parts of a walk are stored side by side, and their entries put into documents in order."""
+"""The work of `put_tree`: parts of a walk are stored concurrently, and their entries are added to documents in order."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ from steelyard.trees._walk import FoundKind, Identity, WalkEntry, check_utf8, er
 __all__ = ("Keep", "Putting")
 
 _PARTS_AT_ONCE = 2
-"""Parts of the walk in work: while the last batches of one are stored, those of the next begin."""
+"""Parts of the walk that are stored at a time: while the last batches of one are stored, the first batches of the next start."""
 
 
 class Keep(NamedTuple):
-    """The facts about files that a tree keeps, beside their bytes and the executable bit."""
+    """The optional facts about files that a tree keeps, in addition to their bytes and the executable bit."""
 
     times: bool
     owners: bool
 
 
 class _File(msgspec.Struct):
-    """A file on its way into the store.
+    """A file to store.
 
     Attributes:
         path: its path in the tree.
-        source: where it is.
-        identity: its identity when it was found.
+        source: its path on disk.
+        identity: its identity when the walk found it.
         mode: its permission bits.
         owner: its user and group.
-        row: its row in the cache, if it has not changed.
+        row: its row in the cache, if the file has not changed.
         known: the digest in that row.
-        digest: its digest, when it is stored.
-        size: its size, when it is stored.
+        digest: its digest, once it is stored.
+        size: its size, once it is stored.
         is_settled: whether its identity was the same after it was read.
     """
 
@@ -66,7 +66,7 @@ class _File(msgspec.Struct):
 
 
 class _Other(NamedTuple):
-    """Another entry of the walk: where it is, its kind, and the target of a link or the number of an error."""
+    """Another entry of the walk: its paths in the tree and on disk, its kind, and the target of a link or the errno of an error."""
 
     path: str
     source: str
@@ -80,9 +80,9 @@ class _Part(NamedTuple):
     Attributes:
         entries: its entries.
         files: the files among them.
-        found_ns: when they were found.
-        before: set when the entries of the part before it are in the documents.
-        after: set when its own entries are.
+        found_ns: the time before the files were found, in nanoseconds since 1970.
+        before: set when the entries of the previous part are in the documents.
+        after: set when the entries of this part are in the documents.
     """
 
     entries: list[_File | _Other]
@@ -96,9 +96,9 @@ class Putting:
     """One `put_tree`.
 
     Attributes:
-        counts: how many files, links and bytes the tree has, and how many files were read and are new.
-        skipped: what was left out, with the reason.
-        changed: files that changed while they were read.
+        counts: the numbers of the result: files, links and bytes of the tree, files that were read, and files that are new.
+        skipped: the paths that were left out, each with the reason.
+        changed: the paths of files that changed while they were read.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class Putting:
         part.after.set()
 
     async def _find(self, part: _Part) -> None:
-        """Protect the blobs of files that have not changed, if the tree of the last run does not, and use those that are stored."""
+        """Look up the blobs of unchanged files, and use those that are stored. Protect them, unless the tree of the last run does."""
         sizes = {file.known: file.identity[2] for file in part.files if file.known is not None}
         if not sizes:
             return
@@ -182,7 +182,7 @@ class Putting:
                 self._report(file, file.size)
 
     async def _read(self, files: list[_File]) -> None:
-        """Store files, and look whether they changed meanwhile."""
+        """Store files, and check whether they changed meanwhile."""
         if not files:
             return
         sources = [file.source for file in files]
@@ -198,10 +198,10 @@ class Putting:
                 self.counts["read"] += 1
                 self.counts["new"] += result.new
                 self._report(file, result.size)
-        self.changed += await run(_look_again, files)
+        self.changed += await run(_check_identities, files)
 
     def _add(self, part: _Part) -> list[tuple[OSError, str]]:
-        """Put the entries of a part into the documents and the cache, on a thread. Return the errors, each with its path."""
+        """Add the entries of a part to the documents and the cache, on a thread. Return the errors, each with its path."""
         failed = []
         for entry in part.entries:
             if isinstance(entry, _File):
@@ -242,7 +242,7 @@ class Putting:
 
 
 def _rows(part: _Part) -> list[Row]:
-    """Return the rows of the cache for files that did not change while they were read, nor shortly before."""
+    """Return the cache rows for files that changed neither while they were read nor shortly before."""
     rows = []
     for file in part.files:
         if file.row is not None and file.digest is file.known:
@@ -252,8 +252,8 @@ def _rows(part: _Part) -> list[Row]:
     return rows
 
 
-def _look_again(files: list[_File]) -> list[str]:
-    """Return the files whose identity is no longer the one they had when they were found, on a thread."""
+def _check_identities(files: list[_File]) -> list[str]:
+    """Return the paths of stored files whose identity has changed since the walk found them, on a thread."""
     changed = []
     for file in files:
         file.is_settled = identity_of(file.source) == file.identity

@@ -1,11 +1,11 @@
-"""A cache of digests by the status of files, so that a file that did not change is not read again.
+"""A cache of digests by the status of files, so that an unchanged file is not read again.
 
-The cache is a file of its own and no part of a store: it belongs to a directory, and serves every store. Its rows are in the order of the
-tree, so it is read along with a walk, with memory for one block. A lost or damaged cache only costs time.
+The cache is a separate file, not part of a store. It belongs to one directory, and works with every store. Its rows are in the order of the
+tree, so it is read alongside a walk, with one block in memory. A lost or damaged cache only costs time.
 
-**When a row counts.** Device, inode, size, and both times of the file are those of the row, and the row was written only if the file had
-not changed for a while when it was read. Otherwise a change within the granularity of the file system's clock would go unnoticed, as
-git's index explains ("racy git").
+**When a row is valid.** The device, the inode, the size and both times of the file equal those in the row. A row is written only if the file
+had not changed for a while when it was read. Otherwise a change within the granularity of the file system's clock would go unnoticed, as
+git's documentation explains under "racy git".
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ __all__ = ("Row", "StatCache", "may_be_kept")
 _MAGIC = b"steelyard stat cache 2\n"
 _BLOCK_ROWS = 2048
 _HEADER = struct.Struct("<II")
-"""Bytes and checksum of a block."""
+"""The size in bytes and the checksum of a block."""
 
 _TREE_BYTES = 512
-"""The bytes that are left free for the first block: the descriptor of the tree that has these rows. It is known at the end, and written then."""
+"""The bytes reserved for the first block, the descriptor of the tree with these rows. It is known only at the end, and is written then."""
 
 _SETTLED_NS = 2_000_000_000
-"""A file that changed more recently may change again without another time: FAT keeps times in steps of 2 s."""
+"""A file that changed more recently than this may change again without a new time: FAT keeps times in steps of 2 s."""
 
 
 class Row(NamedTuple):
-    """The digest of a file, and its identity when it was read."""
+    """The digest of a file, and the file's identity when it was read."""
 
     path: str
     identity: Identity
@@ -50,23 +50,23 @@ class Row(NamedTuple):
 
 
 def may_be_kept(identity: Identity, now_ns: int) -> bool:
-    """Whether a file that was read after `now_ns` with that identity has not changed for long enough."""
+    """Return whether a file with that identity had not changed for long enough at `now_ns`, before it was read."""
     return max(identity[3:]) + _SETTLED_NS < now_ns
 
 
 class StatCache:
-    """The cache of one directory: the rows of the last run are read, and those of this run written, both in order.
+    """The cache of one directory. It reads the rows of the last run, and writes the rows of this run, both in order.
 
     Its methods block.
 
     Args:
-        folder: where the caches of all directories are; it is made if it is missing.
+        folder: the directory for the caches of all directories; it is created if it is missing.
         directory: the directory.
         algorithm: the algorithm of the digests.
         ignored: whether the rows of the last run are ignored.
 
     Attributes:
-        tree: the tree that has the rows of the last run, if there are any.
+        tree: the tree with the rows of the last run, or None if there are no rows.
     """
 
     def __init__(self, folder: Path, directory: Path, algorithm: str, *, ignored: bool = False) -> None:
@@ -79,7 +79,7 @@ class StatCache:
         self._file: BinaryIO | None = None
 
     def find(self, path: str, identity: Identity) -> Row | None:
-        """Return the row of a file if it counts. Paths are asked for in order."""
+        """Return the row of a file if it is valid, otherwise None. Call this with paths in order."""
         row = self._next
         if row is None or row.path != path:
             key = order_of(path)
@@ -109,7 +109,7 @@ class StatCache:
         self._written = []
 
     def finish(self, tree: Descriptor | None) -> None:
-        """Replace the rows of the last run by those of this one, which that tree has; or, without a tree, leave them as they are."""
+        """Replace the rows of the last run by the rows of this run, which are those of `tree`. Without a tree, keep the rows of the last run."""
         if tree is not None and self._written:
             with suppress(OSError):
                 self._write_block()
@@ -122,7 +122,7 @@ class StatCache:
         self._file.close()
         with suppress(OSError):
             if tree is not None:
-                # DURABILITY: not synced. After a power cut the file may be empty or damaged, which its checksums show.
+                # DURABILITY: not synced. After a power cut the file may be empty or damaged; the checksums show that.
                 self._temporary.replace(self._path)
             else:
                 self._temporary.unlink()
@@ -134,14 +134,14 @@ def _block(data: bytes) -> bytes:
 
 
 def _data(header: bytes, file: BinaryIO) -> bytes | None:
-    """Return the bytes of a block with that header, or None if it is damaged."""
+    """Return the bytes of the block with that header, or None if the block is damaged."""
     size, checksum = _HEADER.unpack(header)
     data = file.read(size)
     return data if zlib.crc32(data) == checksum else None
 
 
 def _tree(path: Path) -> Descriptor | None:
-    """Return the tree that has the rows of a file."""
+    """Return the tree with the rows of a cache file, or None if the file is missing or damaged."""
     try:
         with path.open("rb") as file:
             if file.read(len(_MAGIC)) != _MAGIC or (data := _data(file.read(_HEADER.size), file)) is None:
@@ -153,7 +153,7 @@ def _tree(path: Path) -> Descriptor | None:
 
 
 def _rows(path: Path) -> Iterator[Row]:
-    """Iterate over the rows of a file, up to the first damage."""
+    """Iterate over the rows of a cache file, up to the first damaged block."""
     try:
         with path.open("rb") as file:
             if file.read(len(_MAGIC)) != _MAGIC:

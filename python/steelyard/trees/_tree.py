@@ -1,4 +1,4 @@
-"""Reading the trees of a store."""
+"""Reads the trees of a store."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ __all__ = ("Tree", "protect_tree", "tree_of")
 
 @final
 class Tree:
-    """A tree in a store. `tree_of` opens one.
+    """A tree in a store. `tree_of` opens a tree.
 
     Attributes:
-        target: the descriptor of its manifest or index.
+        target: the descriptor of the tree's manifest or index.
     """
 
     def __init__(self, provider: Provider, root: OCIDescriptor, view: Index | Manifest) -> None:
@@ -50,7 +50,7 @@ class Tree:
         Raises:
             NotFound: a document of the tree is not stored.
             InvalidDocument: a document is malformed, a path leads out of the tree, or two entries have the same path.
-            LimitExceeded, DataCorrupt: as for `steelyard.images.read_document`.
+            LimitExceeded, DataCorrupt: as in `steelyard.images.read_document`.
         """
         last: Entry | None = None
         for descriptor, manifest in self._manifests():
@@ -63,7 +63,7 @@ class Tree:
             last = entries[-1] if entries else last
 
     async def find(self, path: str) -> Entry:
-        """Return the entry with that path. Raises NotFound, and what `entries` raises."""
+        """Return the entry with that path. Raises NotFound, and the errors of `entries`."""
         try:
             key = order_of(path)
         except UnicodeEncodeError:  # a lone surrogate: no entry has such a path
@@ -99,16 +99,16 @@ class Tree:
 
 
 async def tree_of(store: Store, name: str | Descriptor | Digest) -> Tree:
-    """Open a tree of a store. Its documents are read when its entries are.
+    """Open a tree of a store. This reads the root document; the other documents are read together with the entries.
 
     Args:
         store: the store.
         name: an image name, or the descriptor or the digest of the tree.
 
     Raises:
-        NotFound: there is no such name, or its document is not stored.
-        InvalidDocument: it is no tree: neither a document of `put_tree`, nor a manifest whose layers have titles, as oras makes them.
-        LimitExceeded, DataCorrupt: as for `steelyard.images.read_document`.
+        NotFound: the name does not exist, or the root document is not stored.
+        InvalidDocument: the document is not a tree: neither a document of `put_tree`, nor a manifest whose layers have titles, as oras writes.
+        LimitExceeded, DataCorrupt: as in `steelyard.images.read_document`.
     """
     target: Descriptor | Digest = (await store.images.get(name)).target if isinstance(name, str) else name
     root = await describe(store, target)
@@ -120,7 +120,7 @@ async def tree_of(store: Store, name: str | Descriptor | Digest) -> Tree:
 
 
 async def protect_tree(guard: LeaseGuard, target: Descriptor) -> bool:
-    """Protect a tree: its documents, and with them the blobs that they name. Return whether all its documents are stored."""
+    """Protect a tree: its documents, and so the blobs that they name. Return whether all documents of the tree are stored."""
     if target.size is None or not await guard.find_stored({target.digest: target.size}):
         return False
     try:
@@ -135,7 +135,7 @@ async def protect_tree(guard: LeaseGuard, target: Descriptor) -> bool:
 
 
 def _manifests_of(root: OCIDescriptor, view: Index | Manifest) -> list[tuple[OCIDescriptor, Manifest | None]]:
-    """Return the descriptors of a tree's manifests, with the manifest if the tree is one."""
+    """Return the descriptors of a tree's manifests. If the tree is a single manifest, its descriptor comes with the manifest."""
     if isinstance(view, Manifest):
         return [(root, view)]
     return [(descriptor, None) for descriptor in view.children]

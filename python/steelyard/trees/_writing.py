@@ -1,4 +1,4 @@
-"""The work of `checkout`: batches of entries, first looked at, then written."""
+"""The work of `checkout`: the places of a batch of entries are inspected, then the batch is written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _READ_AT_ONCE = 16
 """Small files that are read at a time."""
 
 _DIRECTORIES = 32
-"""Directories of the files that the store writes in one call: it starts a thread, and each directory is open meanwhile."""
+"""The most directories whose files the store writes in one call. The call starts a thread, and each directory is open during the call."""
 
 
 class _Outcome:
@@ -40,7 +40,7 @@ class _Outcome:
 
     Attributes:
         written: the number of files and links that were written.
-        errors: what failed, each with its entry.
+        errors: the errors, each with its entry.
     """
 
     def __init__(self) -> None:
@@ -49,13 +49,13 @@ class _Outcome:
 
 
 class Batch(NamedTuple):
-    """Entries that were looked at.
+    """Entries whose places were inspected.
 
     Attributes:
-        outcome: what was done meanwhile.
-        entries: all of them.
-        small: the small files that are not there.
-        single: the other files that are not there, and large ones that may be there: they have the size and the mode.
+        outcome: the links that the inspection wrote, and its errors.
+        entries: all entries.
+        small: the small files to write.
+        single: the other files to write, each with a flag: the file may already exist, because its size and mode are right.
     """
 
     outcome: _Outcome
@@ -65,10 +65,10 @@ class Batch(NamedTuple):
 
 
 class CheckingOut:
-    """One `checkout`: `look` is called for one batch after the other, `write` for up to `AT_ONCE` at a time.
+    """One `checkout`. `inspect` is called for one batch after the other, `write` for up to `AT_ONCE` batches at a time.
 
     Attributes:
-        counts: how many files and bytes the tree has, how many files and links were written, and how much was removed.
+        counts: the numbers of the result: files and bytes of the tree, written files and links, and removed objects.
     """
 
     def __init__(
@@ -80,14 +80,14 @@ class CheckingOut:
         self._owners = owners
         self._on_progress = on_progress
         self._places: list[Destination] = []
-        self._looking: Destination | None = None
+        self._inspecting: Destination | None = None
         self._failures = Failures()
         self._deletes = False
 
     def open(self, tree: str, delete: bool) -> None:  # noqa: FBT001  # called on a thread
-        """Open the directory, on a thread: once to look, and once for each batch that is written."""
+        """Open the directory, on a thread: once for inspection, and once for each batch that is written at a time."""
         self._deletes = delete
-        self._looking = Destination(self._path, tree, delete=delete, check_names=True)
+        self._inspecting = Destination(self._path, tree, delete=delete, check_names=True)
         for _ in range(AT_ONCE):
             self._places.append(Destination(self._path, tree))
 
@@ -95,51 +95,51 @@ class CheckingOut:
         """Close the directory, on a thread."""
         for place in self._places:
             place.close()
-        if self._looking is not None:
-            self._looking.close()
+        if self._inspecting is not None:
+            self._inspecting.close()
 
     def finish(self) -> None:
-        """Remove the rest of what the tree lacks, on a thread."""
-        if self._looking is not None:
-            self._looking.finish()
-            self.counts["removed"] = self._looking.removed
-            for error, entry in self._looking.failed:
+        """Remove the remaining objects that the tree lacks, if asked to delete, on a thread."""
+        if self._inspecting is not None:
+            self._inspecting.finish()
+            self.counts["removed"] = self._inspecting.removed
+            for error, entry in self._inspecting.failed:
                 self._fail(error, entry)
 
     def check(self) -> None:
-        """Raise what failed."""
+        """Raise the errors as a group, if there are any."""
         if self._failures.count:
             raise self._failures.group(
                 f"{self._failures.count} entries of the tree could not be written{' or removed' if self._deletes else ''}"
             )
 
-    def look(self, entries: list[Entry]) -> Batch:
-        """Make directories and links, and return the files that are to be written, on a thread."""
+    def inspect(self, entries: list[Entry]) -> Batch:
+        """Create directories and links, and return the files to write, on a thread."""
         batch = Batch(_Outcome(), entries, [], [])
         for entry in entries:
             try:
-                if self._looking is not None:
-                    self._look_at(self._looking, entry, batch)
+                if self._inspecting is not None:
+                    self._inspect_place(self._inspecting, entry, batch)
             except OSError as error:
                 batch.outcome.errors.append((error, entry))
-        if self._looking is not None:
-            batch.outcome.errors += self._looking.failed
-            self._looking.failed = []
+        if self._inspecting is not None:
+            batch.outcome.errors += self._inspecting.failed
+            self._inspecting.failed = []
         return batch
 
-    def _look_at(self, looking: Destination, entry: Entry, batch: Batch) -> None:
+    def _inspect_place(self, destination: Destination, entry: Entry, batch: Batch) -> None:
         if entry.kind == "directory":
-            looking.make_directory(entry)
+            destination.make_directory(entry)
             return
         if entry.kind == "link":
-            batch.outcome.written += looking.make_link(entry)
+            batch.outcome.written += destination.make_link(entry)
             return
-        directory, name = looking.enter(entry)
-        found = looking.status(entry, directory, name)
-        may_be_there = found is not None and may_be_same(found, entry)
+        directory, name = destination.enter(entry)
+        found = destination.status(entry, directory, name)
+        may_exist = found is not None and may_be_same(found, entry)
         if _size(entry) > WHOLE_BYTES:
-            batch.single.append((entry, may_be_there))
-        elif may_be_there and is_same(directory, name, _digest(entry)):
+            batch.single.append((entry, may_exist))
+        elif may_exist and is_same(directory, name, _digest(entry)):
             return
         elif self._hard_links and not entry.executable:
             batch.single.append((entry, False))
@@ -147,7 +147,7 @@ class CheckingOut:
             batch.small.append(entry)
 
     async def write(self, batch: Batch) -> None:
-        """Write what is not there."""
+        """Write the files of a batch that do not exist yet."""
         self._add(batch.outcome)
         place = self._places.pop()
         try:
@@ -157,8 +157,8 @@ class CheckingOut:
                 self._add(outcome)
             contents = await map_concurrently(left, self._get, concurrency=_READ_AT_ONCE)
             self._add(await run(self._write_small, place, list(zip(left, contents, strict=True))))
-            for entry, may_be_there in batch.single:
-                await self._write_one(place, entry, may_be_there=may_be_there)
+            for entry, may_exist in batch.single:
+                await self._write_one(place, entry, may_exist=may_exist)
         finally:
             self._places.append(place)
         for entry in batch.entries:
@@ -168,7 +168,7 @@ class CheckingOut:
                 self._report(entry)
 
     def _copy_small(self, store: BlockingStore, place: Destination, files: list[Entry]) -> tuple[_Outcome, list[Entry]]:
-        """Have the store write small files, many in one call, on a thread; return also those that are left."""
+        """Let the store write small files, many in one call, on a thread. Return the outcome, and the files that it could not write this way."""
         outcome, left = _Outcome(), [entry for entry in files if self._owners and entry.owner]
         others = [entry for entry in files if not (self._owners and entry.owner)]
         groups = [list(group) for _, group in groupby(others, lambda entry: entry.path.rpartition("/")[0])]
@@ -195,7 +195,7 @@ class CheckingOut:
         return outcome, left
 
     async def _get(self, entry: Entry) -> bytes | None:
-        """Return the bytes of a small file, or None if they cannot be had."""
+        """Return the bytes of a small file, or None after an error."""
         try:
             return await self._store.get(Descriptor(digest=_digest(entry), size=entry.size))
         except (NotFound, DataCorrupt, StorageError) as error:
@@ -232,10 +232,10 @@ class CheckingOut:
             os.utime(file.number, ns=(entry.mtime_ns, entry.mtime_ns))
         file.publish_unsynced(name)
 
-    async def _write_one(self, place: Destination, entry: Entry, *, may_be_there: bool) -> None:
-        """Write a file that is copied or linked, not read whole."""
+    async def _write_one(self, place: Destination, entry: Entry, *, may_exist: bool) -> None:
+        """Write a single file, by a copy in pieces or by a hard link."""
         try:
-            if may_be_there and await is_there(place, entry, _digest(entry)):
+            if may_exist and await is_there(place, entry, _digest(entry)):
                 return
             if self._hard_links and not entry.executable and await self._link(place, entry):
                 return
@@ -251,7 +251,7 @@ class CheckingOut:
             self._fail(error, entry)
 
     async def _link(self, place: Destination, entry: Entry) -> bool:
-        """Give the store's own file a second name; return whether that is possible."""
+        """Create a hard link to the store's own file; return whether that is possible."""
         store = self._store
         if not isinstance(store, LocalStore):
             return False
