@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from steelyard import LocalStore, Store
+from steelyard import Descriptor, LocalStore, Store
+from steelyard.testing._values import digest_of
 from steelyard.trees import StoredTree, put_tree, tree_of
+from steelyard.trees._stat_cache import Row, StatCache
 
 from .conftest import FILES, make_source
 
@@ -124,6 +129,49 @@ async def test_a_cache_that_cannot_be_written_costs_time_only(settled: Path, tmp
     async with LocalStore(tmp_path / "store") as store:
         for _ in range(2):
             assert 6 == (await put(store, settled, tmp_path / "cache")).read
+
+
+def test_a_cache_that_cannot_be_written_holds_no_rows_in_memory(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    cache = StatCache(tmp_path / "file" / "cache", tmp_path, "sha256")
+    identity = (1, 2, 3, 4, 5)
+    tracemalloc.start()
+    try:
+        for part in range(20):
+            cache.add([Row(f"{part:04}/{number}", identity, "sha256:00") for number in range(2048)])
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    cache.finish(Descriptor(digest=digest_of(b"tree"), size=4))
+
+    assert held < 1 << 20
+
+
+def test_a_cache_that_was_written_in_part_keeps_the_rows_of_the_last_run(tmp_path: Path) -> None:
+    identity = (1, 2, 3, 4, 5)
+    tree = Descriptor(digest=digest_of(b"tree"), size=4, media_type="text/plain")
+    rows = [Row(f"{number:05}", identity, "sha256:00") for number in range(3 * 2048)]
+    first = StatCache(tmp_path / "cache", tmp_path, "sha256")
+    first.add(rows)
+    first.finish(tree)
+    size = next((tmp_path / "cache").iterdir()).stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    second = StatCache(tmp_path / "cache", tmp_path, "sha256", ignored=True)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, limits[1]))
+    try:
+        for start in range(0, len(rows), 2048):
+            second.add(rows[start : start + 2048])
+        second.finish(tree)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+    third = StatCache(tmp_path / "cache", tmp_path, "sha256")
+    assert tree == third.tree
+    assert rows == [third.find(row.path, identity) for row in rows]
+    assert 1 == len(list((tmp_path / "cache").iterdir()))
 
 
 @pytest.mark.slow

@@ -77,6 +77,7 @@ class StatCache:
         self._next: Row | None = None
         self._written: list[Row] = []
         self._file: BinaryIO | None = None
+        self._has_failed = False
 
     def find(self, path: str, identity: Identity) -> Row | None:
         """Return the row of a file if it is valid, otherwise None. Call this with paths in order."""
@@ -91,11 +92,19 @@ class StatCache:
         return row if row.path == path and row.identity == identity else None
 
     def add(self, rows: list[Row]) -> None:
-        """Add rows to those of this run, in order. A full disk ends the cache, and nothing else."""
+        """Add rows to the rows of this run, in order. After an error, for example of a full disk, they are dropped."""
+        if self._has_failed:
+            return
         self._written += rows
         if len(self._written) >= _BLOCK_ROWS:
-            with suppress(OSError):
-                self._write_block()
+            self._try_write_block()
+
+    def _try_write_block(self) -> None:
+        try:
+            self._write_block()
+        except OSError:
+            self._has_failed = True
+            self._written = []
 
     def _write_block(self) -> None:
         if self._file is None:
@@ -109,10 +118,14 @@ class StatCache:
         self._written = []
 
     def finish(self, tree: Descriptor | None) -> None:
-        """Replace the rows of the last run by the rows of this run, which are those of `tree`. Without a tree, keep the rows of the last run."""
+        """Replace the rows of the last run by the rows of this run, which are those of `tree`.
+
+        Without a tree, or if a row of this run could not be written, the rows of the last run stay.
+        """
         if tree is not None and self._written:
-            with suppress(OSError):
-                self._write_block()
+            self._try_write_block()
+        if self._has_failed:
+            tree = None
         if self._file is None:
             return
         with suppress(OSError):
