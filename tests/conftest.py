@@ -37,8 +37,8 @@ _SLOW = {
     "test_a_cancelled_collection_leaves_garbage_only",
     "test_a_long_chain_is_followed",
     "test_a_tree_of_documents_may_name_very_many_blobs",
-    "test_what_moves_during_a_collection_stays",
-    "test_what_moves_during_a_question_has_a_root",
+    "test_a_blob_whose_root_moves_during_a_collection_stays",
+    "test_a_blob_whose_root_moves_during_why_has_a_root",
 }
 """Tests of every store that take seconds."""
 

@@ -39,7 +39,7 @@ class OverTheWire(StoreContract):
             with pytest.raises(NotFound):
                 await reader.read_at(0, 4)
 
-    async def test_a_verified_commit_publishes_what_several_writers_wrote(self, store: Store) -> None:
+    async def test_a_verified_commit_publishes_the_bytes_of_several_writers(self, store: Store) -> None:
         """The protocol cannot ask for it; the ingest keeps its bytes."""
         async with store.writer("ref") as writer:
             await writer.write(b"data")
@@ -135,8 +135,8 @@ class TestRealContainerd(OverTheWire):
         assert {info.digest: info for info in found} == await store.infos(kept)
 
     @pytest.mark.parametrize("algorithm", [Algorithm.SHA256])
-    async def test_put_names_the_blob_as_asked(self, store: Store, algorithm: Algorithm, tmp_path: Path) -> None:
-        await super().test_put_names_the_blob_as_asked(store, algorithm, tmp_path)
+    async def test_put_uses_the_given_algorithm(self, store: Store, algorithm: Algorithm, tmp_path: Path) -> None:
+        await super().test_put_uses_the_given_algorithm(store, algorithm, tmp_path)
 
     @pytest.mark.parametrize("algorithm", [Algorithm.SHA256])
     async def test_a_stream_gives_the_whole_blob_and_then_ends(self, store: Store, algorithm: Algorithm) -> None:
@@ -161,7 +161,7 @@ class TestRealContainerd(OverTheWire):
 
     # It keeps the total, and forgets what was expected; it says of an ingest that it changed when its writer was closed.
 
-    async def test_total_and_expected_are_kept_and_replaced_by_those_of_a_resume(self, store: Store) -> None:
+    async def test_a_resume_keeps_or_replaces_total_and_expected(self, store: Store) -> None:
         for size, kept in ((10, 10), (20, 20)):
             await (await store.writer("ref", size=size, expected=digest_of(b"first"))).aclose()
             status = await store.status("ref")
@@ -193,7 +193,7 @@ class TestRealContainerd(OverTheWire):
             assert digest_of(b"data") == (await again.commit(size=4, expected=digest_of(b"data"))).digest
 
     @pytest.mark.parametrize("size", [2, 5_000, 3 << 20])
-    async def test_a_reopened_writer_finds_what_was_left(self, store: Store, size: int) -> None:
+    async def test_a_reopened_writer_continues_where_the_last_one_stopped(self, store: Store, size: int) -> None:
         data = data_of(size)
         async with store.writer("ref", size=size) as writer:
             await writer.write(data[: size // 2])
@@ -219,7 +219,7 @@ class TestRealContainerd(OverTheWire):
         digest = await keep(store, b"more", empty="", other="x")
         assert {"other": "x"} == (await store.info(digest)).labels
 
-    async def test_a_descriptor_may_say_no_more_than_a_digest(self, store: Store) -> None:
+    async def test_a_descriptor_may_have_only_a_digest(self, store: Store) -> None:
         """A name wants to know size and media type."""
         with pytest.raises(InvalidArgument):
             await store.images.create("a", Descriptor(digest=digest_of(b"data")))

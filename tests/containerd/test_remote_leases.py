@@ -68,10 +68,8 @@ class TestRealContainerd(OverTheWire):
     # It compares no times: an expired lease ends at the next collection.
 
     @pytest.mark.parametrize("reason", ["deleted"])
-    async def test_a_caller_under_an_ended_lease_is_told_at_the_next_call(
-        self, store: Store, tmp_path: Path, *, reason: str
-    ) -> None:
-        await super().test_a_caller_under_an_ended_lease_is_told_at_the_next_call(store, tmp_path, reason=reason)
+    async def test_a_call_under_an_ended_lease_raises(self, store: Store, tmp_path: Path, *, reason: str) -> None:
+        await super().test_a_call_under_an_ended_lease_raises(store, tmp_path, reason=reason)
 
     # An ingest ends with its lease, at the next collection.
 

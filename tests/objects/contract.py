@@ -45,7 +45,7 @@ class ObjectsCollect:
 
         assert [("lease_begun", lease), ("lease_ended", lease)] == [(event.type, event.lease) for event in found]
 
-    async def test_what_was_used_last_goes_last(self, store: Store) -> None:
+    async def test_the_most_recently_used_garbage_is_removed_last(self, store: Store) -> None:
         """Stored last, that is, as reading leaves no trace."""
         blobs = []
         for number in range(3):

@@ -20,7 +20,7 @@ collector goes on, or is killed there. In each round it stops at another call. `
 | harbor#23116, #23143 | a blob that was found goes before the manifest | `found_then_referred_to` |
 | attic#110 | a row without its object | needs an object store |
 | slatedb#352, #1622, #2089 | a late writer brings back what was removed | needs an object store |
-| kopia#1087, #4769, icechunk#368 | a margin of time alone loses data | `test_what_is_stored_in_the_context_of_a_lease_stays_until_its_end`; `rust/core/tests/collect/clocks.rs` |
+| kopia#1087, #4769, icechunk#368 | a margin of time alone loses data | `test_a_blob_stored_under_a_lease_stays_until_the_lease_ends`; `rust/core/tests/collect/clocks.rs` |
 | uv#5731, #19317, sglang#30813 | a prune waits for long readers | `read_meanwhile` |
 | niks3#412 | orphaned parts of uploads | needs an object store |
 | restic#1141 | no proof that a reference is not to a removed blob | `rust/core/tests/lifecycle` |

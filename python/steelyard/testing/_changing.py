@@ -131,7 +131,7 @@ class ChangingContract:
                 store.delete_many([digest], **options)
         assert {"a": "1"} == (await store.info(digest)).labels
 
-    async def test_an_error_of_the_blobs_is_raised_when_those_in_work_are_changed(self, store: Store) -> None:
+    async def test_an_error_of_the_iterable_is_raised_after_the_changes_in_progress(self, store: Store) -> None:
         digests = await kept(store, 10)
 
         def broken() -> Iterator[Digest]:

@@ -93,7 +93,7 @@ async def chain(store: Store, count: int, start: str = "") -> list[Digest]:
 class CollectingContract:
     """The rules of `steelyard.collection`: roots and references."""
 
-    async def test_what_no_root_keeps_goes(self, store: Store) -> None:
+    async def test_a_blob_that_no_root_keeps_is_removed(self, store: Store) -> None:
         first, second = await keep(store, b"first"), await keep(store, b"second", key="value")
         result, gone = await collect(store)
 
@@ -107,7 +107,7 @@ class CollectingContract:
     async def test_an_empty_store_has_no_garbage(self, store: Store) -> None:
         assert Collected() == await store.collect()
 
-    async def test_an_image_name_keeps_its_target_until_it_goes(self, store: Store) -> None:
+    async def test_an_image_name_keeps_its_target_until_it_is_deleted(self, store: Store) -> None:
         target, other = await keep(store, b"target"), await keep(store, b"other")
         await name(store, "name", target)
         result, gone = await collect(store)
@@ -116,7 +116,7 @@ class CollectingContract:
         await store.images.delete("name")
         assert {target} == (await collect(store))[1]
 
-    async def test_a_name_whose_time_has_passed_keeps_nothing(self, store: Store) -> None:
+    async def test_an_expired_name_keeps_nothing(self, store: Store) -> None:
         past, future, malformed = [await keep(store, text) for text in (b"past", b"future", b"malformed")]
         await name(store, "past", past, **{EXPIRE: after(-HOUR)})
         await name(store, "future", future, **{EXPIRE: after(HOUR)})
@@ -140,7 +140,7 @@ class CollectingContract:
         await store.update(msgspec.structs.replace(info, labels=Labels()), f"labels.{ROOT}")
         assert {kept} == (await collect(store))[1]
 
-    async def test_a_lease_keeps_its_blobs_and_what_they_name_until_it_ends(self, store: Store) -> None:
+    async def test_a_lease_keeps_its_blobs_and_their_references_until_it_ends(self, store: Store) -> None:
         blobs = await chain(store, 3)
         await store.leases.create("lease", expires=HOUR)
         await store.leases.add("lease", digests=[blobs[0], digest_of(b"absent")])
@@ -164,7 +164,7 @@ class CollectingContract:
 
         assert {digest} == (await collect(store))[1]
 
-    async def test_a_flat_lease_does_not_keep_what_its_blobs_name(self, store: Store) -> None:
+    async def test_a_flat_lease_does_not_keep_the_references_of_its_blobs(self, store: Store) -> None:
         blobs, rooted = await chain(store, 3), await chain(store, 2, "rooted")
         await store.leases.create("lease", expires=HOUR, labels={FLAT: "true"})
         await store.leases.add("lease", digests=[blobs[0], rooted[0]])
@@ -172,7 +172,7 @@ class CollectingContract:
 
         assert set(blobs[1:]) == (await collect(store))[1]
 
-    async def test_what_is_stored_in_the_context_of_a_lease_stays_until_its_end(self, store: Store) -> None:
+    async def test_a_blob_stored_under_a_lease_stays_until_the_lease_ends(self, store: Store) -> None:
         old = await keep(store, b"old")
         async with store.lease() as leased:
             new = await keep(leased, b"new")
@@ -205,7 +205,7 @@ class CollectingContract:
             assert {"held", "leased"} == {each.ref for each in await store.list_statuses()}
             assert digest_of(b"data") == (await writer.commit()).digest
 
-    async def test_a_manifest_and_an_index_keep_what_they_name(self, store: Store) -> None:
+    async def test_a_manifest_and_an_index_keep_their_references(self, store: Store) -> None:
         blobs = [await keep(store, b"%d" % number) for number in range(6)]
         manifest = await keep(store, document(config=blobs[0], layers=[blobs[1], blobs[2], digest_of(b"absent")]))
         docker = await keep(store, document(mediaType=DOCKER, config=blobs[0], layers=[blobs[3]]))
@@ -220,7 +220,7 @@ class CollectingContract:
         await store.images.delete("name")
         assert 10 == (await collect(store))[0].blobs
 
-    async def test_an_image_keeps_what_refers_to_it_and_the_other_way_round(self, store: Store) -> None:
+    async def test_an_image_keeps_its_referrers_and_they_keep_the_image(self, store: Store) -> None:
         image = await keep(store, document(layers=[await keep(store, b"layer")]))
         signature = await keep(store, document(subject=image, layers=[await keep(store, b"signature")]))
         note = await keep(store, document(subject=signature, manifests=[]))
@@ -303,7 +303,7 @@ class CollectingContract:
 
         assert ({blob}, ()) == (gone, result.warnings)
 
-    async def test_a_name_keeps_what_its_missing_document_named(self, store: Store) -> None:
+    async def test_a_name_keeps_the_references_of_its_missing_document(self, store: Store) -> None:
         blob = await keep(store, b"blob")
         manifest = await keep(store, document(layers=[blob]))
         await name(store, "name", manifest, MANIFEST)
@@ -375,7 +375,7 @@ class CollectingContract:
         with pytest.raises(NotFound):
             await store.why(digest_of(b"absent"))
 
-    async def test_why_says_since_when_a_blob_is_garbage(self, store: Store) -> None:
+    async def test_why_returns_the_time_since_which_a_blob_is_garbage(self, store: Store) -> None:
         digest = await keep(store, b"data")
         found = await store.why(digest)
         assert (None, (), None) == (found.root, found.chain, found.since)

@@ -48,7 +48,7 @@ class CommittingContract:
             assert digest_of(b"") == await again.digest()
 
     @pytest.mark.parametrize("size", [None, 4])
-    async def test_no_writer_begins_for_a_stored_digest(self, store: Store, size: int | None) -> None:
+    async def test_no_writer_opens_for_a_stored_digest(self, store: Store, size: int | None) -> None:
         digest = await keep(store, b"data")
         with pytest.raises(AlreadyExists) as caught:
             await store.writer("ref", size=size, expected=digest)
@@ -56,7 +56,7 @@ class CommittingContract:
         assert digest == caught.value.digest
         assert [] == await store.list_statuses()
 
-    async def test_an_ingest_of_what_is_stored_meanwhile_is_dropped_when_it_is_resumed(self, store: Store) -> None:
+    async def test_resuming_an_ingest_drops_it_if_its_blob_was_stored_meanwhile(self, store: Store) -> None:
         await begin(store, "ref", b"da")
         digest = await keep(store, b"data")
         with pytest.raises(AlreadyExists):
@@ -101,7 +101,7 @@ class CommittingContract:
             assert digest == (await again.commit(size=4, expected=digest)).digest
         assert [] == await store.list_statuses()
 
-    async def test_a_verified_commit_publishes_what_several_writers_wrote(self, store: Store) -> None:
+    async def test_a_verified_commit_publishes_the_bytes_of_several_writers(self, store: Store) -> None:
         data = data_of(300_000)
         await begin(store, "ref", data[:100_001])
         async with store.writer("ref") as writer:
@@ -119,7 +119,7 @@ class CommittingContract:
         with pytest.raises(WriterClosed):
             await writer.commit()
 
-    async def test_the_announced_size_and_digest_bind_only_when_the_commit_says_so(self, store: Store) -> None:
+    async def test_a_commit_checks_its_own_size_and_digest_not_the_announced_ones(self, store: Store) -> None:
         async with store.writer("ref", size=10, expected=WRONG) as writer:
             await writer.write(b"data")
             info = await writer.commit()

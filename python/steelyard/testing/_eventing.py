@@ -161,7 +161,7 @@ class EventingContract:
             (event.type, event.lease) for event in found
         ]
 
-    async def test_what_a_store_with_a_lease_stores_has_an_event(self, store: Store) -> None:
+    async def test_a_blob_stored_under_a_lease_has_an_event(self, store: Store) -> None:
         async with store.events("type==created") as events, store.lease() as leased:
             result = await leased.put(b"data")
 
@@ -202,7 +202,7 @@ class EventingContract:
         with pytest.raises(InvalidFilter):
             await anext(store.events("type=deleted"))
 
-    async def test_a_slow_subscriber_is_told_how_many_events_it_missed(self, store: Store) -> None:
+    async def test_a_slow_subscriber_gets_the_number_of_events_it_missed(self, store: Store) -> None:
         data = [b"%d" % number for number in range(10)]
         async with store.events("type==created", buffer=3) as events:
             for each in data:
@@ -224,7 +224,7 @@ class EventingContract:
 
             assert ["deleted"] == [event.type for event in await take(events, 1)]
 
-    async def test_the_subscription_begins_with_the_first_event_that_is_asked_for(self, store: Store) -> None:
+    async def test_the_subscription_begins_with_the_first_call_of_anext(self, store: Store) -> None:
         events = store.events("type==created")
         await store.put(b"before")
         found: list[Event] = []

@@ -30,14 +30,14 @@ class LabellingContract:
             assert updated == await store.info(info.digest)
             await store.update(named(info, a="1", b="2"))
 
-    async def test_update_with_paths_changes_those_keys_and_removes_what_is_absent(self, store: Store) -> None:
+    async def test_update_with_paths_changes_those_keys_and_removes_absent_ones(self, store: Store) -> None:
         info = await store.info(await keep(store, b"data", a="1", b="2", d="4"))
         updated = await store.update(named(info, a="one", c="3", d="ignored"), "labels.a", "labels.b", "labels.c")
 
         assert {"a": "one", "c": "3", "d": "4"} == updated.labels
         assert updated == await store.info(info.digest)
 
-    async def test_update_moves_updated_at_and_nothing_else(self, store: Store) -> None:
+    async def test_update_changes_no_time_but_updated_at(self, store: Store) -> None:
         info = await store.info(await keep(store, b"data"))
         before = now()
         updated = await store.update(named(info, a="1"))
@@ -45,7 +45,7 @@ class LabellingContract:
         assert before <= updated.updated_at <= now()
         assert (info.digest, info.size, info.created_at) == (updated.digest, updated.size, updated.created_at)
 
-    async def test_reading_moves_no_time(self, store: Store) -> None:
+    async def test_reading_changes_no_time(self, store: Store) -> None:
         info = await store.info(await keep(store, b"data"))
         await store.get(info.digest)
         async with store.reader_at(info.digest) as reader:

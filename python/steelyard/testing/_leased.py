@@ -53,7 +53,7 @@ class LeasedContract:
         assert await store.exists(digest_of(b"data"))
 
     @pytest.mark.parametrize("stored", [False, True])
-    async def test_whatever_a_call_stores_or_finds_is_entered(
+    async def test_every_blob_that_a_call_stores_or_finds_is_added_to_the_lease(
         self, store: Store, tmp_path: Any, *, stored: bool
     ) -> None:
         source = MemoryStore()
@@ -189,7 +189,7 @@ class LeasedContract:
 
         assert digest_of(b"data") not in await blobs_of(store, "a")
 
-    async def test_what_is_stored_without_the_lease_is_not_entered(self, store: Store) -> None:
+    async def test_a_blob_stored_without_the_lease_is_not_added_to_it(self, store: Store) -> None:
         async with store.lease() as leased:
             (lease,) = await store.leases.list()
             await store.put(b"beside")
@@ -220,7 +220,7 @@ class LeasedContract:
 
         assert b"data" == await store.get(digest)
 
-    async def test_a_release_wakes_those_that_wait_on_the_store_with_a_lease(self, store: Store) -> None:
+    async def test_a_release_wakes_a_task_that_waits_on_the_store_with_a_lease(self, store: Store) -> None:
         opened: list[int] = []
 
         async def wait() -> None:
@@ -236,9 +236,7 @@ class LeasedContract:
         assert [4] == opened
 
     @pytest.mark.parametrize("reason", ["deleted", "expired"])
-    async def test_a_caller_under_an_ended_lease_is_told_at_the_next_call(
-        self, store: Store, tmp_path: Any, *, reason: str
-    ) -> None:
+    async def test_a_call_under_an_ended_lease_raises(self, store: Store, tmp_path: Any, *, reason: str) -> None:
         lease = await expired(store) if reason == "expired" else (await store.leases.create(expires=HOUR)).id
         if reason == "deleted":
             await store.leases.delete(lease)
@@ -278,7 +276,7 @@ class LeasedContract:
             assert 4 == writer.offset
             assert digest_of(b"data") == (await writer.commit()).digest
 
-    async def test_leaving_the_context_does_not_raise_what_was_told(self, store: Store) -> None:
+    async def test_leaving_the_context_of_an_ended_lease_does_not_raise(self, store: Store) -> None:
         async with store.lease() as leased:
             (lease,) = await store.leases.list()
             await store.leases.delete(lease.id)
@@ -302,7 +300,7 @@ class LeasedContract:
         async for _ in every_wait(run):
             assert [] == await store.leases.list()
 
-    async def test_a_cancelled_put_enters_what_it_stored(self, store: Store) -> None:
+    async def test_a_cancelled_put_adds_a_stored_blob_to_the_lease(self, store: Store) -> None:
         async def run(step: int) -> None:
             await leased.put(data_of(5000, step))
 

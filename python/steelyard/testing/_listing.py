@@ -168,7 +168,7 @@ class ListingContract:
 
         assert 9 == len(await digests(store.walk()))
 
-    async def test_infos_and_sizes_answer_for_those_that_are_stored(self, store: Store) -> None:
+    async def test_infos_and_sizes_have_only_stored_blobs(self, store: Store) -> None:
         kept = [await keep(store, b"%d" % number, number=str(number)) for number in range(30)]
         missing = [digest_of(b"missing %d" % number) for number in range(30)]
         found = await store.infos([*missing, *kept, *(str(digest) for digest in kept)])

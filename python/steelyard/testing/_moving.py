@@ -222,7 +222,7 @@ class MovingContract:
 
     stride: ClassVar[int] = 1
 
-    async def test_what_moves_during_a_collection_stays(self, store: Store) -> None:
+    async def test_a_blob_whose_root_moves_during_a_collection_stays(self, store: Store) -> None:
         for step in itertools.count(1, self.stride):
             scene = _Scene(store, step)
             await scene.make()
@@ -238,7 +238,7 @@ class MovingContract:
             if untouched:
                 break
 
-    async def test_what_moves_during_a_dry_run_is_not_listed_as_garbage_that_goes(self, store: Store) -> None:
+    async def test_a_blob_whose_root_moves_during_a_dry_run_is_not_listed_as_removed(self, store: Store) -> None:
         for step in itertools.count(1, self.stride):
             scene = _Scene(store, step)
             await scene.make()
@@ -254,7 +254,7 @@ class MovingContract:
             if untouched:
                 break
 
-    async def test_what_moves_during_a_question_has_a_root(self, store: Store) -> None:
+    async def test_a_blob_whose_root_moves_during_why_has_a_root(self, store: Store) -> None:
         for step in itertools.count(1, self.stride):
             scene = _Scene(store, step)
             await scene.make()

@@ -30,7 +30,7 @@ def replaced(image: Image, **fields: object) -> Image:
 class NamingContract:
     """Store.images."""
 
-    async def test_a_name_holds_what_it_was_given(self, store: Store) -> None:
+    async def test_a_new_name_holds_its_target_and_labels(self, store: Store) -> None:
         before = now()
         image = await store.images.create(NAME, target(a="b"), labels={"c": "d"})
 
@@ -39,13 +39,13 @@ class NamingContract:
         assert image == await store.images.get(NAME)
         assert [image] == await store.images.list()
 
-    async def test_a_descriptor_may_say_no_more_than_a_digest(self, store: Store) -> None:
+    async def test_a_descriptor_may_have_only_a_digest(self, store: Store) -> None:
         least = Descriptor(digest=digest_of(b"data"))
         await store.images.create(NAME, least)
 
         assert least == (await store.images.get(NAME)).target
 
-    async def test_a_name_and_its_blob_come_and_go_apart(self, store: Store) -> None:
+    async def test_a_name_and_its_blob_are_independent(self, store: Store) -> None:
         await store.images.create(NAME, target())
         await keep(store, b"data")
         await store.delete(digest_of(b"data"))
@@ -55,7 +55,7 @@ class NamingContract:
         await store.images.delete(NAME)
         assert await store.exists(digest_of(b"data"))
 
-    async def test_a_name_is_made_once(self, store: Store) -> None:
+    async def test_a_name_that_exists_cannot_be_created(self, store: Store) -> None:
         image = await store.images.create(NAME, target())
         for again in (target(), target(b"other")):
             with pytest.raises(AlreadyExists) as caught:
@@ -67,7 +67,7 @@ class NamingContract:
     @pytest.mark.parametrize(
         "name", ["", "\ud800", "x" * (NAME_LIMIT + 1), "ü" * (NAME_LIMIT // 2 + 1), "a\n", "\x1b[m", "\x9b"]
     )
-    async def test_what_cannot_be_a_name_is_refused(self, store: Store, name: str) -> None:
+    async def test_an_invalid_name_is_refused(self, store: Store, name: str) -> None:
         with pytest.raises(InvalidArgument):
             await store.images.create(name, target())
         with pytest.raises(InvalidArgument):
@@ -105,7 +105,7 @@ class NamingContract:
         assert [made[2], made[1], made[0]] == await store.images.list()
         assert [] == await store.images.assign({})
 
-    async def test_overwriting_moves_a_name_and_keeps_when_it_was_made(self, store: Store) -> None:
+    async def test_overwriting_moves_a_name_and_keeps_its_creation_time(self, store: Store) -> None:
         first = await store.images.create(NAME, target(), labels={"l": "1"})
         (second,) = await store.images.assign({NAME: target(b"other")}, overwrite=True)
         (third,) = await store.images.assign({NAME: target(b"other")}, labels={"l": "2"}, overwrite=True)
@@ -119,7 +119,7 @@ class NamingContract:
         assert first.updated_at <= second.updated_at <= third.updated_at
         assert third == await store.images.get(NAME)
 
-    async def test_update_changes_what_its_paths_name(self, store: Store) -> None:
+    async def test_update_changes_only_the_fields_of_its_paths(self, store: Store) -> None:
         image = await store.images.create(NAME, target(), labels={"a": "1", "b": "2", "d": "4"})
         given = replaced(image, target=target(b"other"), labels=Labels({"a": "one", "c": "3"}))
         for paths, moved, labels in (
@@ -146,7 +146,7 @@ class NamingContract:
 
         assert image == await store.images.get(NAME)
 
-    async def test_what_is_not_there_is_not_found(self, store: Store) -> None:
+    async def test_an_absent_name_is_not_found(self, store: Store) -> None:
         time = datetime(2026, 1, 1, tzinfo=UTC)
         missing = Image(name=NAME, target=target(), created_at=time, updated_at=time)
         for call in (store.images.get(NAME), store.images.delete(NAME), store.images.update(missing)):
@@ -154,7 +154,7 @@ class NamingContract:
                 await call
             assert ("image name", NAME) == (caught.value.kind, caught.value.name)
 
-    async def test_only_a_name_that_holds_what_was_expected_is_changed(self, store: Store) -> None:
+    async def test_a_name_with_another_digest_than_expected_is_not_changed(self, store: Store) -> None:
         image = await store.images.create(NAME, target())
         other = replaced(image, target=target(b"other"))
         for call in (

@@ -115,9 +115,7 @@ class PuttingContract:
 
     @pytest.mark.parametrize("ref", [None, "ref"])
     @pytest.mark.parametrize("call", ["put", "put_many"])
-    async def test_a_named_pipe_is_read_by_the_call_that_was_given_it(
-        self, store: Store, call: str, ref: str | None, tmp_path: Path
-    ) -> None:
+    async def test_a_named_pipe_is_opened_once(self, store: Store, call: str, ref: str | None, tmp_path: Path) -> None:
         """If the call opened the pipe once to inspect it, the writer would find that its reader has gone."""
         pipe = tmp_path / "pipe"
         os.mkfifo(pipe)
@@ -205,7 +203,7 @@ class PuttingContract:
         assert digest_of(b"short") == result.digest
 
     @pytest.mark.parametrize("algorithm", Algorithm)
-    async def test_put_names_the_blob_as_asked(self, store: Store, algorithm: Algorithm, tmp_path: Path) -> None:
+    async def test_put_uses_the_given_algorithm(self, store: Store, algorithm: Algorithm, tmp_path: Path) -> None:
         data = data_of(70_000)
         expected = digest_of(data, algorithm)
         for source in (data, source_of("path", data, tmp_path), [data]):
@@ -216,7 +214,7 @@ class PuttingContract:
         assert digest_of(data) == (await store.put(data, ref="ref")).digest
         assert data == await store.get(expected)
 
-    async def test_a_source_that_fails_midway_leaves_what_it_gave_under_its_ref_only(self, store: Store) -> None:
+    async def test_a_source_that_fails_midway_leaves_bytes_only_under_its_ref(self, store: Store) -> None:
         async def failing() -> AsyncIterator[bytes]:
             yield b"data"
             raise ConnectionError
@@ -241,7 +239,7 @@ class PuttingContract:
         else:
             assert b"data" == await store.get(result.digest)
 
-    async def test_progress_is_told_in_order_and_to_the_end(self, store: Store, tmp_path: Path) -> None:
+    async def test_progress_is_reported_in_order_and_to_the_end(self, store: Store, tmp_path: Path) -> None:
         data = data_of(3_000_000)
         seen: list[Progress] = []
         await store.put(source_of("path", data, tmp_path), on_progress=seen.append)
@@ -253,7 +251,7 @@ class PuttingContract:
         assert len(data) == seen[-1].done
         assert {len(data)} == {progress.total for progress in seen}
 
-    async def test_put_many_stores_all_and_says_which_were_new(self, store: Store, tmp_path: Path) -> None:
+    async def test_put_many_stores_all_and_reports_new_blobs(self, store: Store, tmp_path: Path) -> None:
         sources: list[Any] = [b"%d" % (number % 40) for number in range(50)]
         sources += [source_of("path", data_of(100_000), tmp_path), tmp_path / "missing", [b"a", b"b"]]
         labels = {"a": "b"}

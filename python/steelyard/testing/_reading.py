@@ -51,14 +51,14 @@ class ReadingContract:
                 with pytest.raises(InvalidArgument):
                     await reader.read_at(offset, size)
 
-    async def test_ranges_of_a_large_blob_fit_together(self, store: Store) -> None:
+    async def test_ranges_of_a_large_blob_join_to_the_whole_blob(self, store: Store) -> None:
         data = data_of((3 << 20) + 17)
         digest = await keep(store, data)
         async with store.reader_at(digest) as reader:
             assert data[1_000_000:3_000_000] == await reader.read_at(1_000_000, 2_000_000)
             assert data == b"".join([await reader.read_at(at, 1 << 20) for at in range(0, len(data), 1 << 20)])
 
-    async def test_a_read_lands_in_the_callers_memory(self, store: Store) -> None:
+    async def test_a_read_fills_a_buffer_of_the_caller(self, store: Store) -> None:
         digest = await keep(store, b"0123456789")
         async with store.reader_at(digest) as reader:
             for offset, room, expected in ((0, 4, b"0123"), (8, 4, b"89__"), (10, 2, b"__")):
@@ -145,7 +145,7 @@ class ReadingContract:
         with pytest.raises(anyio.ClosedResourceError):
             await reader.readinto_at(0, bytearray(1))
 
-    async def test_a_reader_has_both_forms_and_closes_in_each(self, store: Store) -> None:
+    async def test_a_reader_can_be_awaited_or_entered_and_closes_either_way(self, store: Store) -> None:
         digest = await keep(store, b"data")
         async with store.reader_at(digest) as entered:
             assert b"data" == await entered.read_at(0, 4)

@@ -175,7 +175,7 @@ class RefsContract:
                     assert (4 if end in {"close", "refused commit"} else 0) == writer.offset
         await holder.aclose()
 
-    async def test_a_long_wait_is_told_once(self, store: Store) -> None:
+    async def test_a_long_wait_is_reported_once(self, store: Store) -> None:
         notified = anyio.Event()
         count = 0
 

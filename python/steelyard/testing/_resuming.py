@@ -22,7 +22,7 @@ class ResumingContract:
     """containerd's Resume, ResumeTruncate, ResumeDiscard, ResumeCopy, ResumeCopySeeker, ResumeCopyReaderAt."""
 
     @pytest.mark.parametrize("size", [2, 5_000, 3 << 20])
-    async def test_a_reopened_writer_finds_what_was_left(self, store: Store, size: int) -> None:
+    async def test_a_reopened_writer_continues_where_the_last_one_stopped(self, store: Store, size: int) -> None:
         data = data_of(size)
         async with store.writer("ref", size=size) as writer:
             await writer.write(data[: size // 2])

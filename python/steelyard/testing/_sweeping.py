@@ -54,7 +54,7 @@ class SweepingContract:
 
         assert set() == (await collect(store, grace=SHORT))[1]
 
-    async def test_what_is_found_already_stored_is_no_garbage_any_more(self, store: Store, tmp_path: Any) -> None:
+    async def test_a_blob_that_is_stored_again_is_no_longer_garbage(self, store: Store, tmp_path: Any) -> None:
         data = [b"%d" % number for number in range(8)]
         digests = [await keep(store, each) for each in data]
         (tmp_path / "file").write_bytes(data[3])
@@ -87,7 +87,7 @@ class SweepingContract:
         assert [None] * 7 == [(await store.why(digest)).since for digest in digests[:7]]
         assert {digests[7]} == (await collect(store, grace=SHORT))[1]
 
-    async def test_what_was_kept_in_between_has_its_whole_grace_time(self, store: Store) -> None:
+    async def test_a_blob_that_was_kept_in_between_has_its_whole_grace_time(self, store: Store) -> None:
         digest = await keep(store, b"data")
         await until_old(store, digest)
         await name(store, "name", digest)
@@ -97,7 +97,7 @@ class SweepingContract:
         assert None is (await store.why(digest)).since
         assert set() == (await collect(store, grace=SHORT))[1]
 
-    async def test_a_document_within_its_grace_time_keeps_what_it_names(self, store: Store) -> None:
+    async def test_a_document_within_its_grace_time_keeps_its_references(self, store: Store) -> None:
         blob = await keep(store, b"blob")
         await until_old(store, blob)
         manifest = await keep(store, document(layers=[blob]))
@@ -181,7 +181,7 @@ class SweepingContract:
     async def age(self, store: Store, *digests: Digest) -> None:
         """Make the last use of blobs so old that the store records the next one. A store that records each use need not override this."""
 
-    async def test_what_was_used_last_goes_last(self, store: Store) -> None:
+    async def test_the_most_recently_used_garbage_is_removed_last(self, store: Store) -> None:
         blobs = []
         for number in range(5):
             blobs.append(await keep(store, data_of(1000, number)))
@@ -213,7 +213,7 @@ class SweepingContract:
         assert set(parts[1:]) == (await collect(store, max_bytes=size - 2000))[1]
         assert {manifest} == (await collect(store, max_bytes=size - 2001))[1]
 
-    async def test_a_budget_keeps_the_grace_time_unless_told_otherwise(self, store: Store) -> None:
+    async def test_a_budget_does_not_shorten_the_grace_time(self, store: Store) -> None:
         digest = await keep(store, b"data")
         result, gone = await collect(store, grace=None, max_bytes=1)
         assert (set(), 3) == (gone, result.missed_bytes)
@@ -245,7 +245,7 @@ class SweepingContract:
         assert 1 == len(await stored(store))
         assert CollectDefaults() == await store.collect_defaults()
 
-    async def test_a_collection_that_is_told_no_times_uses_those_of_the_store(self, store: Store) -> None:
+    async def test_a_collection_without_times_uses_the_defaults_of_the_store(self, store: Store) -> None:
         assert CollectDefaults() == await store.collect_defaults()
         await keep(store, b"garbage")
         await begin(store, "ref", b"da")
@@ -304,7 +304,7 @@ class SweepingContract:
         async for _ in every_wait(ask):
             assert {digest} == await stored(store)
 
-    async def test_what_writers_are_told_stays_while_others_collect(self, store: Store) -> None:
+    async def test_blobs_reported_to_writers_stay_while_others_collect(self, store: Store) -> None:
         """Each writer stores the same blobs again and again, and often finds them as garbage that its earlier rounds left."""
         done = anyio.Event()
 

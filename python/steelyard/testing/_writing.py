@@ -78,7 +78,7 @@ class WritingContract:
         assert (None, None) == (unknown.total, unknown.expected)
         assert 0 == zero.total
 
-    async def test_total_and_expected_are_kept_and_replaced_by_those_of_a_resume(self, store: Store) -> None:
+    async def test_a_resume_keeps_or_replaces_total_and_expected(self, store: Store) -> None:
         first, second = digest_of(b"first"), digest_of(b"second")
         for size, expected, kept in ((10, first, (10, first)), (None, None, (10, first)), (20, second, (20, second))):
             await (await store.writer("ref", size=size, expected=expected)).aclose()
@@ -143,7 +143,7 @@ class WritingContract:
             memoryview(b"1234").cast("B", (2, 2)),
         ],
     )
-    async def test_what_is_no_flat_buffer_is_refused_and_the_writer_goes_on(self, store: Store, wrong: Any) -> None:
+    async def test_an_invalid_buffer_is_refused_and_the_writer_stays_usable(self, store: Store, wrong: Any) -> None:
         async with store.writer("ref") as writer:
             with pytest.raises((TypeError, BufferError)):
                 await writer.write(wrong)
@@ -161,7 +161,7 @@ class WritingContract:
 
         assert digest_of(data) == info.digest
 
-    async def test_a_writer_has_both_forms_and_frees_its_ref_in_each(self, store: Store) -> None:
+    async def test_a_writer_can_be_awaited_or_entered_and_frees_its_ref_either_way(self, store: Store) -> None:
         async with store.writer("ref") as writer:
             await writer.write(b"entered, ")
         async with await store.writer("ref") as writer:
