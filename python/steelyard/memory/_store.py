@@ -50,7 +50,6 @@ class MemoryStore(BaseStore):
     def __init__(self) -> None:
         self._blobs: dict[Digest, Blob] = {}
         self._ingests: dict[str, Ingest] = {}
-        self._quarantined: list[Blob] = []
         self._events = EventSource()
         self._changes = Changes()
         self._names = MemoryImageNames(self._events, self._changes)
@@ -190,11 +189,11 @@ class MemoryStore(BaseStore):
     async def verify(
         self, digest: Digest | str, *, quarantine: bool = True, on_progress: OnProgress | None = None
     ) -> None:
-        """Compare a blob with its digest, and quarantine a damaged blob.
+        """Compare a blob with its digest and, with `quarantine`, remove it if it is damaged.
 
         Raises:
             NotFound: it is not stored.
-            DataCorrupt: it is damaged. With `quarantine`, it was moved aside and is no longer stored.
+            DataCorrupt: it is damaged. With `quarantine`, it is no longer stored, and its bytes are lost.
         """
         await checkpoint()
         blob = self._blob(Digest.parse(digest))
@@ -205,7 +204,7 @@ class MemoryStore(BaseStore):
         if found == blob.info.digest:
             return
         if quarantine and self._blobs.get(blob.info.digest) is blob:
-            self._quarantined.append(self._blobs.pop(blob.info.digest))
+            del self._blobs[blob.info.digest]
             self._events.publish("deleted", digest=blob.info.digest, reason="quarantined")
         raise DataCorrupt(name, expected=name, actual=found)
 
