@@ -90,6 +90,8 @@ class _Bytes(ByteReceiveStream):
         self._closed = False
 
     async def receive(self, max_bytes: int = 1 << 20) -> bytes:
+        if max_bytes <= 0:
+            raise ValueError("max_bytes must be positive")
         if self._closed:
             raise ClosedResourceError
         piece = await self._reader.read_at(self._offset, max_bytes)

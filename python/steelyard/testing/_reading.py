@@ -119,6 +119,15 @@ class ReadingContract:
             assert b"01" == await second.receive(2)
             assert b"4567" == await first.receive(4)
 
+    async def test_a_stream_refuses_to_receive_less_than_one_byte(self, store: Store) -> None:
+        digest = await keep(store, b"data")
+        async with store.reader_at(digest) as reader, reader.stream() as whole, reader.read_from(1) as rest:
+            for stream in (whole, rest):
+                for size in (0, -1):
+                    with pytest.raises(ValueError, match="must be positive"):
+                        await stream.receive(size)
+            assert (b"data", b"ata") == (await whole.receive(10), await rest.receive(10))
+
     async def test_the_empty_blob_streams_nothing(self, store: Store) -> None:
         digest = await keep(store, b"")
         async with store.reader_at(digest) as reader:

@@ -43,6 +43,8 @@ class _BlobStream(ByteReceiveStream):
         self._closed = False
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
+        if max_bytes <= 0:  # no bytes would count as the end
+            raise ValueError("max_bytes must be positive")
         if self._closed:
             raise ClosedResourceError
         piece = await self._reader.read_at(self._offset, max_bytes)
