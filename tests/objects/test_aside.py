@@ -25,7 +25,7 @@ DIGEST = digest_of(b"undamaged")
 @pytest.fixture
 async def store(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ObjectStore]:
     """A store with a damaged blob, at a server that copies 10 bytes by one request."""
-    monkeypatch.setattr(_aside, "_COPIED", 10)
+    monkeypatch.setattr(_aside, "_COPY_BYTES", 10)
     async with ObjectStore("s3://bucket/prefix", spool=tmp_path) as store:
         bucket.write(blob_key(DIGEST), DAMAGED)
         yield store
@@ -76,7 +76,7 @@ async def test_a_failure_leaves_the_blob_and_no_upload(bucket: Bucket, store: Ob
 async def test_a_blob_that_is_healed_while_the_server_copies_it_stays(
     bucket: Bucket, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, request_name: str
 ) -> None:
-    monkeypatch.setattr(_aside, "_COPIED", 5 << 30)
+    monkeypatch.setattr(_aside, "_COPY_BYTES", 5 << 30)
     looks = 0
 
     async def before(client: BucketRequests, name: str, key: str) -> None:

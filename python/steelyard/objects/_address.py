@@ -20,17 +20,17 @@ SCHEME = "s3://"
 _BUCKET = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,61}[a-zA-Z0-9]")
 _PREFIX = re.compile(r"[a-zA-Z0-9._=-]+(/[a-zA-Z0-9._=-]+)*")
 _PREFIX_LIMIT = 512
-"""S3's keys have at most 1,024 bytes, and the longest name below the prefix some 200."""
+"""A key of S3 has at most 1,024 bytes, and the longest name below the prefix has about 200."""
 
 
 class ObjectAddress(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a store is.
+    """The address of a store.
 
     Attributes:
         bucket: the bucket.
-        prefix: the keys of the store begin with it and a slash; empty for the whole bucket.
-        endpoint: the server's URL; None for AWS, or the environment variable ``AWS_ENDPOINT_URL``.
-        region: the region; None for the environment variable ``AWS_REGION``, or the shared configuration.
+        prefix: the keys of the store begin with this prefix and a slash; empty for the whole bucket.
+        endpoint: the server's URL. If it is None, the environment variable ``AWS_ENDPOINT_URL`` counts, and then AWS.
+        region: the region. If it is None, the environment variable ``AWS_REGION`` counts, and then the shared configuration.
     """
 
     bucket: str
@@ -43,7 +43,7 @@ class ObjectAddress(msgspec.Struct, frozen=True, kw_only=True):
         """Return the parts of an address.
 
         Raises:
-            InvalidArgument: the text is no such address. It is not repeated in the message if it has a password.
+            InvalidArgument: the address is not valid. The message does not repeat an address that contains a password.
         """
         path, _, query = text.removeprefix(SCHEME).partition("?")
         bucket, _, prefix = unquote(path).partition("/")
@@ -89,7 +89,7 @@ def _endpoint(url: str | None) -> str | None:
         is_url = has_secret = False
     if has_secret:
         raise InvalidArgument(
-            "endpoint: credentials do not belong into an address: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            "endpoint: credentials do not belong in an address: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
     if not is_url:
         raise InvalidArgument(f"endpoint: expected http://HOST:PORT or https://HOST, found {url!r}")
@@ -101,7 +101,7 @@ def _shown(text: str) -> str:
 
 
 def default_spool(address: ObjectAddress) -> Path:
-    """Return the directory of unfinished ingests, if the caller names none: for each address its own."""
+    """Return the default directory of unfinished ingests. Each address has its own."""
     stated = Path(os.environ.get("XDG_CACHE_HOME", ""))
     cache = stated if stated.is_absolute() else Path(os.path.expanduser("~")) / ".cache"  # noqa: PTH111 - it never fails
     return cache / "steelyard" / "spool" / hashlib.sha256(str(address).encode()).hexdigest()[:16]

@@ -15,11 +15,11 @@ from steelyard.objects._uploads import part_size
 
 __all__ = ("move_aside",)
 
-_COPIED = 5 << 30
-"""The most bytes that a server copies by one request. S3 and most servers have this limit."""
+_COPY_BYTES = 5 << 30
+"""The largest object that one request copies. S3 and most servers have this limit."""
 
-_END = 10
-"""The longest wait, in seconds, for the server to discard an upload that was cancelled."""
+_ABORT_SECONDS = 10
+"""The longest wait for the server to discard an upload that failed or was cancelled."""
 
 
 async def move_aside(requests: Requests, blobs: Blobs, digest: Digest, found: Object) -> None:
@@ -27,17 +27,17 @@ async def move_aside(requests: Requests, blobs: Blobs, digest: Digest, found: Ob
 
     Args:
         requests: the server.
-        blobs: lose the blob.
+        blobs: the blobs of the store; the damaged one is deleted from them.
         digest: the blob.
-        found: its object, which was read. It stays if another client replaces it meanwhile.
+        found: the object that was read. If another client replaces it meanwhile, the new object stays.
     """
     source, target = blob_key(digest), damaged_key(digest)
     try:
-        if found.size <= _COPIED:
+        if found.size <= _COPY_BYTES:
             await requests.copy(source, target)
         else:
             await _send_again(requests, source, target, found)
-        # A copy has no condition, and another client may have healed the blob since it was read.
+        # A copy has no condition, and another client may have replaced the damaged blob since it was read.
         is_same = (await requests.head(source)).etag == found.etag
     except (Missing, Taken):
         return  # another client was faster
@@ -49,7 +49,7 @@ async def move_aside(requests: Requests, blobs: Blobs, digest: Digest, found: Ob
 
 
 async def _send_again(requests: Requests, source: str, target: str, found: Object) -> None:
-    """Copy an object by reading and sending its parts, one after the other: it takes the memory of one."""
+    """Copy an object: read and send its parts one after the other, with only one of them in memory."""
     part = part_size(found.size)
     upload = await requests.begin(target)
     try:
@@ -61,6 +61,6 @@ async def _send_again(requests: Requests, source: str, target: str, found: Objec
         await requests.complete(target, upload, parts)
     except BaseException:
         # CANCEL: an upload that is not completed takes space at the server until it is discarded.
-        with anyio.move_on_after(_END, shield=True), suppress(SteelyardError):
+        with anyio.move_on_after(_ABORT_SECONDS, shield=True), suppress(SteelyardError):
             await requests.abort(target, upload)
         raise

@@ -1,4 +1,4 @@
-"""A collection that is under way: its objects at the server, and the removal of blobs in batches that writers see."""
+"""A running collection: its objects at the server, and the removal of blobs in batches that writers can see."""
 
 from __future__ import annotations
 
@@ -33,28 +33,30 @@ from steelyard.objects._watch import Note, Seen, State, batch_key, decode_notes,
 __all__ = ("SIGNED_FOR", "Run")
 
 SIGNED_FOR = 30
-"""Seconds for which a removal is signed: the server refuses it afterwards, also if this process was suspended meanwhile."""
+"""How long the signature of a removal is valid, in seconds. Then the server refuses it, even if this process was suspended meanwhile."""
 
 MOST_SKEW = 15
-"""The most seconds between the clocks of this machine and of the server, as the time of a signature is by the former."""
+"""The largest difference, in seconds, between the clocks of this machine and the server: this machine's clock dates the signatures."""
 
 SILENT_FOR = 120
 """Seconds without a sign of life after which a collection counts as ended."""
 
-_BEAT = 20
+_BEAT_SECONDS = 20
 _AT_ONCE = 32
-_END = 10
-"""Seconds that a cancelled collection waits for requests that are on their way."""
+_CANCEL_SECONDS = 10
+"""How long a cancelled collection waits for requests that are on their way."""
 
 _SECOND = 10**9
+
+_OVERTAKER = "a collection that began while this one was suspended"
 
 
 class _Begin(msgspec.Struct, frozen=True, kw_only=True):
     """The content of the first object of a collection.
 
     Attributes:
-        id: a random ID, by which a collection knows its own object after a lost answer.
-        host, process: who collects.
+        id: a random ID. After a lost answer, a collection recognizes its own object by it.
+        host, process: the host and the process ID of the collector.
     """
 
     id: str
@@ -63,7 +65,7 @@ class _Begin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run:
-    """A collection under way.
+    """A running collection.
 
     Args:
         requests: the server.
@@ -71,7 +73,7 @@ class Run:
 
     Attributes:
         number: its number.
-        server_ns: when it began, by the server's clock.
+        server_ns: the time of its start, by the server's clock.
     """
 
     def __init__(self, requests: Requests, number: int) -> None:
@@ -87,10 +89,10 @@ class Run:
 
         Args:
             requests: the server.
-            own: the IDs of earlier collections of this object, all of which have ended; the new one is added.
+            own: the IDs of earlier collections of this store object, which have all ended. The ID of the new one is added.
 
         Raises:
-            CollectionBusy: another one is under way.
+            CollectionBusy: another collection is running.
             CollectionRefused: the clocks of this machine and the server differ.
         """
         while True:
@@ -106,7 +108,7 @@ class Run:
                 continue
             run = cls(requests, number)
             try:
-                run.server_ns = await run._began(key)  # the same class
+                run.server_ns = await run._start_time(key)  # the same class
                 _check_clock(requests.address, run.server_ns, wall_ns, _wall_ns())
                 await run._clean_up()  # the same class
             except BaseException:
@@ -114,15 +116,15 @@ class Run:
                 raise
             return run
 
-    async def _began(self, key: str) -> int:
+    async def _start_time(self, key: str) -> int:
         try:
             return (await self._requests.head(key)).modified_ns
         except Missing:
             self._is_overtaken = True
-            raise CollectionBusy("another collection, which began while this one was suspended,") from None
+            raise CollectionBusy(_OVERTAKER) from None
 
     async def _clean_up(self) -> None:
-        """Remove what earlier collections have left; batches whose removals may still be accepted stay."""
+        """Remove the objects of earlier collections, except batches whose removals the server may still accept."""
         for each in await self._requests.every(COLLECTING):
             number, _, name = each.key.removeprefix(COLLECTING).partition("/")
             is_batch = name.startswith("batch-")
@@ -136,14 +138,14 @@ class Run:
         return self.server_ns - batch.modified_ns >= SILENT_FOR * _SECOND
 
     async def beat(self) -> None:
-        """Show that it is alive, until it is cancelled."""
+        """Show that this collection is alive, until the call is cancelled."""
         while True:
-            await anyio.sleep(_BEAT)
+            await anyio.sleep(_BEAT_SECONDS)
             with suppress(SteelyardError):
                 await self._requests.put(f"{COLLECTING}{self.number:016d}/beat", b"", create=False)
 
     async def notes(self) -> list[Note]:
-        """Return what writers have noted since the last call."""
+        """Return the notes that writers have made since the last call."""
         found: list[Note] = []
         objects = await self._requests.every(f"{PROTECTED}{self.number:016d}/")
 
@@ -151,7 +153,7 @@ class Run:
             with suppress(Missing):
                 _, data = await self._requests.get(each.key)
                 found.extend(decode_notes(each.key, data))
-            # Read once: the marks have it from now on. So the next listing is short.
+            # The marks have the note from now on, so it is deleted: the next listing stays short.
             await self._requests.delete(each.key)
 
         await map_concurrently(objects, read, concurrency=_AT_ONCE)
@@ -168,16 +170,16 @@ class Run:
         """Remove a batch of blobs, and return those that were removed.
 
         Args:
-            digests: the blobs; none of them names another one, but in a cycle.
-            follow: gets what writers have noted, after the batch is visible to them.
-            is_kept: called then; returns whether a blob stays.
-            is_document: returns whether it is noted what a blob names.
-            forget: removes what else there is of a removed blob; it gets the time of the batch by the server's clock.
+            digests: the blobs. None of them names another one, except in a cycle.
+            follow: called with the notes of writers, when writers can see the batch.
+            is_kept: called after that; returns whether a blob stays.
+            is_document: returns whether the references of a blob are recorded.
+            forget: removes the labels and notes of a removed blob. It gets the time of the batch by the server's clock.
 
         Raises:
-            CollectionBusy: another collection has taken over, as this one was suspended.
+            CollectionBusy: this collection was suspended, and another one has taken over.
             CollectionRefused: the clocks of this machine and the server differ.
-            Unreachable: the batch is not listed.
+            Unreachable: the server's listing lacks the batch.
         """
         self._batch += 1
         key = batch_key(self.number, self._batch)
@@ -192,7 +194,7 @@ class Run:
             self._check_latest(state)
             batch = next((each for each in state.batches if each.key == key), None)
             if batch is None:
-                # Writers may not see it either, and would rely on what it removes.
+                # Writers may not see the batch either, and would rely on blobs that it removes.
                 reason = f"{key} was just written and is not listed: the server's listings are out of date"
                 raise Unreachable(self._requests.address, reason=reason)
             _check_clock(self._requests.address, batch.modified_ns, wall_ns, _wall_ns())
@@ -204,10 +206,11 @@ class Run:
             ]
             for some in slices(going, _AT_ONCE):
                 if _since_boot() - began > SIGNED_FOR / 2:
-                    break  # a slow server: the rest goes with a later batch
+                    break  # the server is slow: a later batch has the rest
                 is_answered = False
-                # CANCEL: a removal that is on its way would be carried out after writers saw that the batch is over.
-                with anyio.move_on_after(_END, shield=True):
+                # CANCEL: the end of the batch waits for the removals on their way. Otherwise the server could carry one out after
+                # writers have seen that the batch is over.
+                with anyio.move_on_after(_CANCEL_SECONDS, shield=True):
                     gone = await map_concurrently(some, partial(self._remove, began), concurrency=_AT_ONCE)
                     for digest in filter(None, gone):
                         await forget(digest, batch.modified_ns)
@@ -218,12 +221,12 @@ class Run:
                 await anyio.lowlevel.checkpoint()
         finally:
             if is_answered:
-                with anyio.CancelScope(shield=True), anyio.move_on_after(_END):
+                with anyio.CancelScope(shield=True), anyio.move_on_after(_CANCEL_SECONDS):
                     await self._requests.delete(key)
         return removed
 
     async def _remove(self, began: float, going: tuple[Digest, str, str | Literal[False]]) -> Digest | None:
-        """Remove a blob, then what is noted of a document, and return the blob, unless a removal came too late and was refused."""
+        """Remove a blob and the record of its references. Return the blob, or None if a removal was late and the server refused it."""
         digest, signed, of_document = going
         try:
             await self._requests.remove_signed(signed)
@@ -238,14 +241,14 @@ class Run:
     def _check_latest(self, state: State) -> None:
         if state.seen != Seen(self.number, is_over=False):
             self._is_overtaken = True
-            raise CollectionBusy("another collection, which began while this one was suspended,")
+            raise CollectionBusy(_OVERTAKER)
 
     async def end(self) -> None:
-        """End it: writers need not note anything any more."""
+        """End the collection: from then on writers make no notes."""
         if self._is_overtaken:
             return
-        # CANCEL: writers would note what they do until the next collection.
-        with anyio.move_on_after(_END, shield=True), suppress(SteelyardError):
+        # CANCEL: without the end, writers would make notes until the next collection.
+        with anyio.move_on_after(_CANCEL_SECONDS, shield=True), suppress(SteelyardError):
             await self._requests.put(f"{COLLECTING}{self.number:016d}/end", b"", create=False)
 
 
@@ -256,8 +259,8 @@ async def _create(requests: Requests, key: str, content: bytes) -> bool:
     except Taken:
         return await _content(requests, key) == content
     except BaseException:
-        # CANCEL: the server may have done it. Without an end, writers would note what they do until the next collection.
-        with anyio.move_on_after(_END, shield=True), suppress(SteelyardError):
+        # CANCEL: the server may have created the object. Without an end, writers would make notes until the next collection.
+        with anyio.move_on_after(_CANCEL_SECONDS, shield=True), suppress(SteelyardError):
             if await _content(requests, key) == content:
                 await requests.put(f"{key.removesuffix('begin')}end", b"", create=False)
         raise
@@ -265,12 +268,12 @@ async def _create(requests: Requests, key: str, content: bytes) -> bool:
 
 
 async def _check_silent(requests: Requests, state: State, own: set[str]) -> None:
-    """Raise CollectionBusy unless the latest collection was one of our own, or has shown no sign of life for long."""
+    """Raise CollectionBusy unless the latest collection was started by this store object, or has been silent for `SILENT_FOR` seconds."""
     holder = "unknown"
     with suppress(DataCorrupt):
         key = f"{COLLECTING}{state.seen.number:016d}/begin"
         data = await _content(requests, key) or b""
-        found = decoded(msgspec.json.Decoder(_Begin).decode, data, key=key, expected="the begin of a collection")
+        found = decoded(msgspec.json.Decoder(_Begin).decode, data, key=key, expected="the first object of a collection")
         if found.id in own:
             return
         holder = f"process {found.process} on {found.host}"
@@ -280,11 +283,15 @@ async def _check_silent(requests: Requests, state: State, own: set[str]) -> None
 
 
 def _check_clock(address: str, written_ns: int, before_ns: int, after_ns: int) -> None:
-    """Compare the clock of this machine with the server's, which has written an object between the two times."""
+    """Compare the clock of this machine with the server's, by an object that the server wrote between two times of this machine.
+
+    Raises:
+        CollectionRefused: they differ by more than `MOST_SKEW`.
+    """
     allowed = MOST_SKEW * _SECOND
     if not before_ns - allowed - _SECOND <= written_ns <= after_ns + allowed:
         seconds = (before_ns - written_ns) / _SECOND
-        reason = f"the clock of this machine is {seconds:+.0f} s from the server's, at most {MOST_SKEW} s are allowed: set the clock"
+        reason = f"the clock of this machine differs from the server's by {seconds:+.0f} s, at most {MOST_SKEW} s are allowed: set the clock"
         raise CollectionRefused(address, cause="clock", reason=reason)
 
 

@@ -29,13 +29,13 @@ from steelyard.options import changed_labels
 __all__ = ("Blobs", "Stored")
 
 _AT_ONCE = 32
-"""Blobs that are looked at at once."""
+"""The most blobs that are looked up at the same time."""
 
-_ANNOUNCED = 3600
-"""Seconds within which an object must follow labels that were written for it."""
+_ANNOUNCED_SECONDS = 3600
+"""Labels that were written for a blob before it was created count for an object that is created within this time."""
 
 _PREFIX = "containerd.io/gc."
-"""The first letters of the labels that a collection follows."""
+"""The prefix of the labels that a collection follows."""
 
 LabelRecord = Record[LabelValue]
 
@@ -53,7 +53,7 @@ class Stored:
         self.digest, self.is_found, self.labels = digest, is_found, labels
 
     async def again(self) -> None:
-        """Note what it names, and set its labels: a collection that removed an older blob at its key may have removed these, too."""
+        """Record its references and its labels again: a collection that removed an older blob at its key may have removed them, too."""
 
 
 StoredT = TypeVar("StoredT", bound=Stored)
@@ -62,16 +62,16 @@ StoredT = TypeVar("StoredT", bound=Stored)
 class Blobs:
     """The blobs below one prefix.
 
-    The labels of a blob are a record of their own. Those of a new blob are written before it (`announce`), so that it never is without them,
-    and again when it is there, bound to that object. So what an interrupted `put` or `delete` leaves never labels a later blob.
+    The labels of a blob are a separate record. For a new blob they are written before the object (`announce`), so the blob is never visible
+    without them, and again after it, bound to that object. So labels that an interrupted `put` or `delete` leaves never apply to a later blob.
 
-    Each call that stores or finds a blob checks afterwards whether a collection could have removed it, and then starts again.
+    Each call that stores or finds a blob checks afterwards whether a collection could have removed it. If so, it starts again.
 
     Args:
         requests: the server.
         watch: looks at collections.
-        events: gets the events of the blobs.
-        cache: loses the blobs that are deleted.
+        events: publishes the events of the blobs.
+        cache: the cache, from which deleted blobs are removed, too.
     """
 
     def __init__(self, requests: Requests, watch: Watch, events: EventSource, cache: Cache | None = None) -> None:
@@ -86,7 +86,7 @@ class Blobs:
         """Return the object of a blob.
 
         Raises:
-            NotFound: it is not stored.
+            NotFound: the blob is not stored.
         """
         try:
             return await self._requests.head(blob_key(digest))
@@ -94,7 +94,7 @@ class Blobs:
             raise NotFound(digest) from None
 
     async def has(self, digest: Digest, size: int | None = None) -> bool:
-        """Return whether a blob is stored, with that size if one is given."""
+        """Return whether a blob is stored and has the given size, if one is given."""
         try:
             found = await self.look(digest)
         except NotFound:
@@ -163,7 +163,7 @@ class Blobs:
         found = await self.look(digest)
         record = await self._labels.read(label_name(digest))
         if record is not None and record.value is not None and record.value.blob is None:
-            # Else a blob that is stored later would have them, if nothing removes them after this one.
+            # Otherwise, if this call is interrupted before it removes the labels, a blob that is stored later would have them.
             await self._bind(digest, found)
         await self._requests.delete(blob_key(digest))
         if record is not None and record.value is not None:
@@ -174,7 +174,7 @@ class Blobs:
             await self._notes.remove(digest)
 
     async def forget_labels(self, digest: Digest, before_ns: int) -> None:
-        """Remove the labels of a blob that is gone, if they are not newer than a time of the server's clock."""
+        """Remove the labels of a deleted blob, unless they are newer than a time of the server's clock."""
 
         def edit(old: LabelRecord | None) -> Keep | None:
             return KEEP if old is None or old.value is None or old.modified_ns > before_ns else None
@@ -187,12 +187,12 @@ class Blobs:
         write: Callable[[], Awaitable[Info | None]],
         note_names: Callable[[], Awaitable[bool]],
     ) -> Info | None:
-        """Store or find a blob, and wait until no collection removes it.
+        """Store or find a blob, and wait until no collection can remove it.
 
         Args:
             digest: the blob.
             write: stores it; returns its info, or None if it is stored already.
-            note_names: notes what it names; returns whether it names anything.
+            note_names: records its references; returns whether it has any.
         """
         new: Info | None = None
         while True:
@@ -207,7 +207,7 @@ class Blobs:
         return new
 
     async def find(self, digest: Digest, size: int | None = None) -> Object | None:
-        """Return the object of a blob, with that size if one is given, from now on protected as if it had just been stored."""
+        """Return the object of a blob, or None if it is not stored or has another size. From now on it is protected like a new blob."""
         while True:
             since = await self._watch.begin()
             try:
@@ -220,12 +220,12 @@ class Blobs:
                 return found
 
     async def settle(self, since: Seen, stored: Sequence[StoredT], *, is_wide: bool) -> list[StoredT]:
-        """Return which blobs that were stored or found a collection may have removed meanwhile. The others stay.
+        """Return those of the stored or found blobs that a collection may have removed meanwhile. The others stay.
 
         Args:
-            since: what was known of collections before.
-            stored: the blobs; none takes no request.
-            is_wide: whether the caller relies on what these blobs name, too.
+            since: the latest collection that was known before they were stored or found.
+            stored: the blobs. An empty sequence takes no request.
+            is_wide: whether the caller also relies on the blobs that these blobs name.
         """
         if not stored:
             return []
@@ -246,7 +246,7 @@ class Blobs:
         return gone
 
     async def replace(self, digest: Digest, write: Callable[[], Awaitable[object]]) -> None:
-        """Replace a damaged blob, which keeps its labels."""
+        """Replace a damaged blob, and keep its labels."""
         with suppress(NotFound):
             if (record := await self._labels.read(label_name(digest))) is not None:
                 kept = _valid(await self.look(digest), record)
@@ -260,7 +260,7 @@ class Blobs:
         await write()
 
     async def announce(self, digest: Digest, labels: Labels) -> None:
-        """Write the labels of a blob that is about to be stored, unless another client has labelled it."""
+        """Write the labels of a blob that is about to be stored, unless a stored blob has labels."""
         if labels:
             value = LabelValue(labels=dict(labels), at=after(to_time(0)), blob=None)
 
@@ -270,13 +270,13 @@ class Blobs:
             await self._labels.change(label_name(digest), edit)
 
     async def added(self, digest: Digest, size: int, labels: Labels, found: Object | None = None) -> Info:
-        """Return the info of a blob that was just stored, with the labels of who stored it."""
+        """Return the info of a blob that this client has just stored, with the labels that it gave."""
         record = None
         if found is None and labels:
-            with suppress(NotFound):  # a collection has removed it already, which `settle` will see
+            with suppress(NotFound):  # a collection has removed it already; `settle` will notice
                 found = await self.look(digest)
         if found is not None and labels:
-            # Several may have announced labels for it; those count of the one that stored it.
+            # Several clients may have announced labels. The labels of the client that created the object count.
             value = LabelValue(labels=dict(labels), at=to_time(found.modified_ns), blob=_identity(found))
             record = await self._labels.change(label_name(digest), lambda _: value)
         return _info(digest, found or Object(blob_key(digest), size, None, time.time_ns()), record)
@@ -289,7 +289,7 @@ class Blobs:
         await self._labels.change(label_name(digest), edit)
 
     async def gone(self, digests: Sequence[Digest], reason: Literal["deleted", "quarantined", "collected"]) -> None:
-        """Report that blobs are no longer stored, and remove them from the cache."""
+        """Publish the events of deleted blobs, and remove the blobs from the cache."""
         for digest in digests:
             self._events.publish("deleted", digest=digest, reason=reason)
         if self._cache is not None:
@@ -312,31 +312,31 @@ class _Written(Stored):
 
 
 def _notes_of(stored: Stored) -> list[Note]:
-    """Return what a collection must know of a blob that was stored or found."""
+    """Return the notes for a collection about a blob that was stored or found."""
     return [Note(kind="stored", digest=str(stored.digest)), *_label_notes(stored.digest, stored.labels)]
 
 
 def _label_notes(digest: Digest, labels: Labels) -> list[Note]:
-    """Return what a collection must know of labels that were set."""
+    """Return the notes for a collection about labels that were set."""
     return [Note(kind="labels", digest=str(digest))] if any(key.startswith(_PREFIX) for key in labels) else []
 
 
 def _identity(found: Object) -> str:
-    """Return the value that distinguishes an object from a later one at the same key: its time.
+    """Return the value that distinguishes an object from a later one at the same key: its time, in seconds.
 
-    An ETag adds nothing, as equal bytes have equal ones, and a wrong one in an answer would cost the labels.
+    An ETag would add nothing, because equal bytes have equal ETags, and a server that reports a wrong one would lose the labels.
     """
     return f"{found.modified_ns // 10**9}"
 
 
 def _valid(found: Object, record: LabelRecord | None) -> LabelValue | None:
-    """Return the labels of a record if they are this object's."""
+    """Return the labels of a record if they belong to this object."""
     if record is None or record.value is None:
         return None
     if record.value.blob is not None:
         return record.value if record.value.blob.rpartition("@")[2] == _identity(found) else None
-    # Announced: for an object that was created soon afterwards.
-    return record.value if -1 <= (found.modified_ns - record.modified_ns) // 10**9 <= _ANNOUNCED else None
+    # Announced labels belong to an object that was created soon afterwards.
+    return record.value if -1 <= (found.modified_ns - record.modified_ns) // 10**9 <= _ANNOUNCED_SECONDS else None
 
 
 def _info(digest: Digest, found: Object, record: LabelRecord | None) -> Info:

@@ -27,39 +27,40 @@ __all__ = ("Cache",)
 FoundT = TypeVar("FoundT")
 
 _LEFT = 0.9
-"""The part of the budget that is left when blobs have to go, so that many go at a time."""
+"""The fraction of the budget that stays when blobs must be evicted, so that one collection evicts many."""
 
 _PAUSE_SECONDS = 60.0
-"""How long a cache that failed is left alone."""
+"""How long a cache is not used after it failed."""
 
 _STALLED_SECONDS = 10.0
-"""After so long without a new byte, the download of another process counts as stalled."""
+"""After this time without a new byte, the download of another process counts as stalled."""
 
 _INGEST_AGE = timedelta(days=1)
 """The age after which an interrupted download is removed."""
 
-_NAMES_KEPT = 1024
+_MOST_TOO_LARGE = 1024
+"""The most digests of too large blobs that are remembered."""
 
 
 class _StalledError(Exception):
-    """Another process downloads the blob, and does not get on."""
+    """Another process is downloading the blob, and makes no progress."""
 
 
 class Cache:
-    """Blobs that were read, in a `LocalStore` of their own, where the least recently used ones go first.
+    """Blobs that were read, in a separate `LocalStore`. The least recently used ones are evicted first.
 
-    A read never fails because of its cache. If that is full, damaged or broken, the server is asked. Several processes may share one.
+    A read never fails because of its cache: if the cache is full, damaged or broken, the server is asked. Several processes may share a cache.
 
     Args:
         path: a directory of this machine.
-        most: the most bytes of its blobs.
+        most: the most bytes of all its blobs.
     """
 
     def __init__(self, path: Path, most: int) -> None:
         self._local = LocalStore(path / "cache")
         self._most = most
         self._stored: int | None = None
-        self._coming = 0
+        self._reserved = 0
         self._paused_until = 0.0
         self._too_large: set[Digest] = set()
 
@@ -69,7 +70,7 @@ class Cache:
         await self._local.aopen()
         if is_new:
             try:
-                # Its first collection must be alone, and later other processes have the cache open.
+                # The first collection of a store must be alone with it. Later, other processes may have the cache open.
                 await self._collect(self._most)
             except BaseException:
                 await self._local.aclose()
@@ -80,7 +81,7 @@ class Cache:
         await self._local.aclose()
 
     async def get(self, blob: Descriptor, read: Callable[[], Awaitable[bytes]]) -> bytes:
-        """Return a whole blob, verified. Of the tasks that do not find it here, one reads it from the server, and the others wait."""
+        """Return a whole blob, verified. If it is not cached, one task reads it from the server and the others wait."""
         digest = blob.digest
         data = await self._find(blob)
         if data is None and (digest in self._too_large or self._is_paused):
@@ -94,33 +95,33 @@ class Cache:
         return data
 
     async def reader(self, blob: Descriptor) -> LocalReader | None:
-        """Open a blob, or return None if it is not here."""
-        return await self._there(blob.digest, lambda: self._local.reader_at(blob))
+        """Open a blob, or return None if it is not cached."""
+        return await self._cached(blob.digest, lambda: self._local.reader_at(blob))
 
     async def download(self, source: Provider, blob: Descriptor) -> LocalReader | None:
-        """Download a blob, unless it is here, and open it. Of several tasks and processes one downloads it, and the others wait.
+        """Download a blob unless it is cached, and open it. One task of one process downloads it, and all others wait.
 
         Args:
             source: the server.
             blob: the digest and the size.
 
         Returns:
-            The blob, or None if it cannot be kept here.
+            A reader, or None if the cache cannot keep the blob.
 
         Raises:
             NotFound, DataCorrupt, ServerRefused, Unreachable: from the server.
 
         Cancellation:
-            Another task that waits goes on with the download.
+            Another waiting task continues the download.
         """
         assert blob.size is not None  # noqa: S101  # for the type checker
-        there = await self.reader(blob)
-        if there is not None or blob.size > self._most or self._is_paused:
-            return there
+        cached = await self.reader(blob)
+        if cached is not None or blob.size > self._most or self._is_paused:
+            return cached
         async with self._turn(blob.digest):
-            there = await self.reader(blob)
-            if there is not None:
-                return there
+            cached = await self.reader(blob)
+            if cached is not None:
+                return cached
             try:
                 async with self._room(blob.size) as is_enough:
                     if is_enough:
@@ -133,16 +134,16 @@ class Cache:
         return await self.reader(blob)
 
     async def remove(self, digests: Iterable[Digest]) -> None:
-        """Remove blobs, those that are here."""
+        """Remove blobs, if they are cached."""
         for digest in digests:
             with suppress(NotFound, StorageError):
                 await self._local.delete(digest)
 
     async def _find(self, blob: Descriptor) -> bytes | None:
-        return await self._there(blob.digest, lambda: self._local.get(blob))
+        return await self._cached(blob.digest, lambda: self._local.get(blob))
 
-    async def _there(self, digest: Digest, call: Callable[[], Awaitable[FoundT]]) -> FoundT | None:
-        """Return what a call finds of a blob, or None if it is not here; a damaged one is removed."""
+    async def _cached(self, digest: Digest, call: Callable[[], Awaitable[FoundT]]) -> FoundT | None:
+        """Return the result of a call for a cached blob, or None if the blob is not cached. A damaged blob is removed."""
         try:
             return await call()
         except (NotFound, StorageError):
@@ -153,7 +154,7 @@ class Cache:
 
     async def _keep(self, digest: Digest, data: bytes) -> None:
         if len(data) > self._most:
-            if len(self._too_large) >= _NAMES_KEPT:
+            if len(self._too_large) >= _MOST_TOO_LARGE:
                 self._too_large.clear()
             self._too_large.add(digest)
             return
@@ -165,7 +166,7 @@ class Cache:
             self._pause()
 
     def _turn(self, digest: Digest) -> AbstractAsyncContextManager[object]:
-        """Wait until no other task of this process reads or downloads the blob."""
+        """Wait until no other task of this process is reading or downloading the blob."""
         return ref_queue(self._local).first(f"cache-{digest}")
 
     @property
@@ -177,39 +178,39 @@ class Cache:
 
     @managed
     async def _room(self, size: int) -> AsyncIterator[bool]:
-        """Make room for a blob that is stored inside the ``async with``, and give whether there is enough."""
-        self._coming += size
+        """Make room for a blob that is stored inside the ``async with``, and yield whether there is enough."""
+        self._reserved += size
         try:
             stored = await self._make_room()
-            is_enough = stored + self._coming <= self._most
+            is_enough = stored + self._reserved <= self._most
             yield is_enough
             if is_enough and self._stored is not None:
                 self._stored += size
         finally:
-            self._coming -= size
+            self._reserved -= size
 
     async def _make_room(self) -> int:
-        """Remove blobs if those that are coming do not fit; return the bytes of those that stay."""
-        if self._stored is not None and self._stored + self._coming <= self._most:
+        """Remove blobs if there is no room for the new ones, and return the bytes of the blobs that stay."""
+        if self._stored is not None and self._stored + self._reserved <= self._most:
             return self._stored
         async with ref_queue(self._local).first("cache"):
             if self._stored is None:
                 self._stored = (await self._local.stats()).blob_bytes
-            if self._stored + self._coming > self._most:
-                left = max(0, int(self._most * _LEFT) - self._coming)
+            if self._stored + self._reserved > self._most:
+                left = max(0, int(self._most * _LEFT) - self._reserved)
                 await self._collect(left)
                 self._stored = (await self._local.stats()).blob_bytes
             return self._stored
 
     async def _collect(self, most: int) -> None:
-        """Remove the least recently used blobs, unless another process does, or keeps a first collection from being alone."""
+        """Remove the least recently used blobs. Do nothing if another process is collecting, or prevents a first collection."""
         with suppress(CollectionBusy, CollectionRefused):
-            # No root of a cache is worth more than its budget: its metadata may have been lost.
+            # A cache needs no roots, so it may collect after its metadata was lost, too.
             await self._local.collect(grace=timedelta(0), max_bytes=most, ingest_age=_INGEST_AGE, accept_roots=True)
 
 
 class _Target(Ingester):
-    """The store of a cache, as the target of a download that does not wait for ever for one of another process."""
+    """The store of a cache as the target of a download. It does not wait for a stalled download of another process."""
 
     def __init__(self, local: LocalStore) -> None:
         self._local = local
@@ -234,7 +235,7 @@ class _Target(Ingester):
             raise
 
     async def _check(self, ref: str) -> None:
-        """Raise `_StalledError` if the download has stood still for long."""
+        """Raise `_StalledError` if the other download has made no progress for `_STALLED_SECONDS`."""
         try:
             offset = (await self._local.status(ref)).offset
         except NotFound:

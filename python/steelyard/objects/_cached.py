@@ -20,13 +20,13 @@ from steelyard.transfer._reader import BaseReader
 __all__ = ("WHOLE", "CachedReader")
 
 WHOLE = 4 << 20
-"""A blob of up to so many bytes is downloaded by `read_at`, too."""
+"""The largest blob that `read_at` downloads."""
 
 
 class CachedReader(ProcessBound, BaseReader):
-    """A reader of a blob that is in the cache, or that its stream downloads into it.
+    """A reader of a blob that is in the cache, or that `stream` downloads into the cache.
 
-    A blob of up to `WHOLE` bytes is downloaded by `read_at`, too. Ranges of a larger one come from the server.
+    `read_at` also downloads a blob of up to `WHOLE` bytes. It reads ranges of a larger blob from the server.
 
     Args:
         cache: the cache.
@@ -51,18 +51,18 @@ class CachedReader(ProcessBound, BaseReader):
         return self._blob.size
 
     async def read_at(self, offset: int, size: int) -> bytes:
-        reader = await self._open() if self.size <= WHOLE else self._now()
+        reader = await self._open() if self.size <= WHOLE else self._current()
         return await reader.read_at(offset, size)
 
     def stream(self) -> ByteReceiveStream:
-        self._now()
+        self._current()
         return _CachedStream(self)
 
     def read_from(self, offset: int = 0) -> ByteReceiveStream:
-        return self._now().read_from(offset)
+        return self._current().read_from(offset)
 
     def fileno(self) -> int:
-        return self._now().fileno()
+        return self._current().fileno()
 
     async def aclose(self) -> None:
         self._closed = True
@@ -72,33 +72,33 @@ class CachedReader(ProcessBound, BaseReader):
         await checkpoint()
 
     async def open_stream(self) -> ByteReceiveStream:
-        """Open the verified stream of the blob, downloaded if the cache takes it."""
+        """Download the blob if the cache can keep it, and open its verified stream."""
         return (await self._open()).stream()
 
     async def remove(self) -> None:
-        """Remove the blob from the cache, because it is damaged there."""
+        """Remove the blob, which is damaged, from the cache."""
         if self._local is not None:
             await self._cache.remove([self.digest])
 
     async def _open(self) -> ReaderAt:
-        self._now()
+        self._current()
         if self._local is None and self._server is not None:
-            local = await self._cache.download(_Same(self._server), self._blob)
+            local = await self._cache.download(_KnownBlob(self._server), self._blob)
             if local is not None and (self._closed or self._local is not None):
                 await local.aclose()  # another task was faster
             elif local is not None:
                 self._local = local
-        return self._now()
+        return self._current()
 
-    def _now(self) -> ReaderAt:
+    def _current(self) -> ReaderAt:
         reader = self._local or self._server
         if self._closed or reader is None:
             raise ClosedResourceError
         return reader
 
 
-class _Same(Provider):
-    """Opens a blob that was looked at, without another request."""
+class _KnownBlob(Provider):
+    """Opens a blob whose object is known already, without another request."""
 
     def __init__(self, reader: ObjectReader) -> None:
         self._reader = reader
@@ -111,7 +111,7 @@ class _Same(Provider):
 
 
 class _CachedStream(ByteReceiveStream):
-    """Downloads the blob first, if the cache takes it, and reads it there."""
+    """Downloads the blob first, if the cache can keep it, and then reads it from the cache."""
 
     def __init__(self, reader: CachedReader) -> None:
         self._reader = reader

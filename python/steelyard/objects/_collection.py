@@ -1,4 +1,4 @@
-"""Garbage collection in a bucket. `docs/object-storage.md` has the protocol."""
+"""Garbage collection in a bucket. `docs/object-storage.md` describes the protocol."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ _ROOTS = (IMAGES, LABELS, LEASES, LEASED)
 _COLLECT = "collect"
 """The record of the times of collections."""
 
-_DRY_RUNS = 4
-"""How often a dry run marks at most while others change what keeps blobs."""
+_DRY_RUN_MARKS = 4
+"""How often a dry run marks at most, while other clients change the roots."""
 
-_QUESTIONS = 16
-"""How often a question is asked again while others change what keeps blobs."""
+_REASON_MARKS = 16
+"""How often `reasons` marks at most, while other clients change the roots."""
 
 
 class Collection:
@@ -117,12 +117,12 @@ class Collection:
         )
 
     async def _mark_alone(self, options: CollectOptions) -> Marking:
-        """Mark for a dry run, for which writers note nothing. What a root has kept at any time meanwhile stays."""
+        """Mark for a dry run, for which writers make no notes. A blob that any of the marks has found kept stays."""
         kept: set[Digest] = set()
         before = await self._roots()
-        for _ in range(_DRY_RUNS):
+        for _ in range(_DRY_RUN_MARKS):
             marking = await self._mark(time.time_ns(), None, options)
-            # What moved from one root to another between two listings has none in the marks.
+            # A blob that moved from one root to another between two listings has no mark.
             after = await self._roots()
             if before == after:
                 break
@@ -133,13 +133,13 @@ class Collection:
         return marking
 
     async def _roots(self) -> set[str]:
-        """Return the keys of all that keeps blobs, which differ after a change."""
+        """Return the keys of all roots. They differ after each change."""
         return {each.key for prefix in _ROOTS for each in await self._requests.every(prefix)}
 
     async def _mark(self, server_ns: int, leases: Sequence[HeldLease] | None, options: CollectOptions) -> Marking:
         marking = Marking(self._requests, self._blobs)
         await marking.load(lambda done: options.report("mark", done))
-        # Roots after the blobs: a name that was set since the listing keeps what it can keep.
+        # The roots are read after the blobs, so a name that was set since the listing of blobs counts, too.
         held = await self._leases.lasting(server_ns) if leases is None else leases
         await marking.mark(Roots(await self._names.list(), held, await self._spool.list_statuses()))
         return marking
@@ -157,9 +157,9 @@ class Collection:
     async def reasons(self, digests: Sequence[Digest]) -> dict[Digest, Reason]:
         """Return why blobs are kept; see `Collector.reasons`."""
         before: set[str] = set()
-        for _ in range(_QUESTIONS):
+        for _ in range(_REASON_MARKS):
             marking = await self._mark(time.time_ns(), None, CollectOptions())
-            # What moved from one root to another between two listings has none in the marks.
+            # A blob that moved from one root to another between two listings has no mark.
             after = await self._roots()
             if before == after or all(digest in marking.marks for digest in digests if digest in marking.stored):
                 break
@@ -185,17 +185,19 @@ class Collection:
         return found
 
     async def _abandoned(self, leases: Sequence[HeldLease], age: timedelta, *, remove: bool) -> int:
-        """Remove the ingests of this spool that are abandoned, or count them only."""
+        """Remove the abandoned ingests of this spool, or only count them, and return their number."""
         refs = {ref for lease in leases for ref in lease.refs}
         async with self._spool.lease() as protected:
             assert protected.lease_id is not None  # noqa: S101  # it was begun
             await self._spool.leases.add(protected.lease_id, refs=refs)
-            with suppress(CollectionRefused, CollectionBusy):  # another program has the spool open, and will do it
+            with suppress(
+                CollectionRefused, CollectionBusy
+            ):  # another program has the spool open, and will remove them
                 return (await self._spool.collect(ingest_age=age, dry_run=not remove)).ingests
         return 0
 
     async def _abort_uploads(self) -> None:
-        """Discard the uploads that nothing goes on with, of a server that can list them."""
+        """Discard the abandoned uploads, if the server can list uploads."""
         with suppress(ServerRefused):
             async with aclosing(abort_abandoned(self._requests, self._uploads, self._spool)) as aborted:
                 async for _ in aborted:
@@ -207,15 +209,15 @@ class Collection:
         """Note durably that another program collects; see `Collector._serve`.
 
         Raises:
-            FailedPrecondition: another program collects, and a service that leaves it to the store is to begin.
-            CollectionBusy: a collection is under way.
+            FailedPrecondition: `collector` is None, which leaves collections to the store, and another program collects.
+            CollectionBusy: a collection is running.
         """
         if collector is None:
             if (other := await self._collector()) is not None:
                 raise FailedPrecondition(f"{self._requests.address}: {other} collects the blobs of this store")
             return
         await self._requests.put(COLLECTOR, collector.encode(), create=False)
-        # Written before the look: either this finds the collection, or the collection finds what is written.
+        # Write first, then look: either this call sees the collection, or the collection sees the object.
         if not (await self._watch.look()).seen.is_over:
             await self._requests.delete(COLLECTOR)
             raise CollectionBusy

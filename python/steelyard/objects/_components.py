@@ -34,7 +34,7 @@ class Components:
     """The components of an open store.
 
     Attributes:
-        is_closed: whether the store was closed: stores with a lease have the components, too.
+        is_closed: whether the store was closed. Its stores with a lease share the components.
     """
 
     is_closed = False

@@ -1,4 +1,4 @@
-"""Credentials and settings from the shared files of AWS. The environment and instance roles are the native client's to read."""
+"""Credentials and settings from the shared files of AWS. The native client itself reads the environment and instance roles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KEYS = {
 
 
 class Settings(dict[str, str]):
-    """Settings whose text shows no value: they stand in the locals of tracebacks, and have credentials."""
+    """Settings whose `repr` and `str` hide the values: they contain credentials, and tracebacks may show local variables."""
 
     def __repr__(self) -> str:
         return f"<settings {', '.join(self)}>"
@@ -28,7 +28,7 @@ class Settings(dict[str, str]):
 
 
 def client_options(address: ObjectAddress) -> Settings:
-    """Return the settings of the native client; it reads files, so call it on a thread.
+    """Return the settings of the native client. This reads files, so call it on a worker thread.
 
     Options of the address take precedence over environment variables, and these over the shared files
     (``~/.aws/credentials``, ``~/.aws/config``, or those that ``AWS_SHARED_CREDENTIALS_FILE`` and ``AWS_CONFIG_FILE`` name).
@@ -42,7 +42,7 @@ def client_options(address: ObjectAddress) -> Settings:
     keys = _section("AWS_SHARED_CREDENTIALS_FILE", "credentials", name)
     config = _section("AWS_CONFIG_FILE", "config", name if name == "default" else f"profile {name}")
     if profile is not None and not keys and not config:
-        raise InvalidArgument(f"profile {profile!r}: in no shared file of AWS")
+        raise InvalidArgument(f"profile {profile!r}: not found in the shared files of AWS")
     if "AWS_ACCESS_KEY_ID" not in os.environ:
         for theirs, ours in _KEYS.items():
             if (value := keys.get(theirs) or config.get(theirs)) is not None:
@@ -59,7 +59,7 @@ def client_options(address: ObjectAddress) -> Settings:
         or config.get("endpoint_url")
     )
     if endpoint is not None:
-        # By this name, which the client prefers to "endpoint": it reads the environment, too.
+        # Under this name, which the client prefers to "endpoint", because the client reads the environment, too.
         options |= {"aws_endpoint_url_s3": endpoint, "allow_http": str(endpoint.startswith("http://")).lower()}
     return options
 
@@ -75,5 +75,5 @@ def _section(variable: str, default: str, name: str) -> Settings:
         fault = type(error).__name__
     else:
         return Settings(parser[name]) if name in parser else Settings()
-    # Not in the block above, and without the error's text: both would have lines of the file.
+    # Raised outside of the block above, and without the error's text: both would repeat lines of the file.
     raise InvalidArgument(f"{path}: cannot be read: {fault}")

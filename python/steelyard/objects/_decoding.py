@@ -1,4 +1,4 @@
-"""The content of objects, decoded. Any program with the right to write to the bucket may have put anything there."""
+"""Decoding of objects. Any program that may write to the bucket may have put anything there."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ ResultT = TypeVar("ResultT")
 
 
 def decoded(decode: Callable[[bytes], ResultT], data: bytes, *, key: str, expected: str) -> ResultT:
-    """Decode what an object holds.
+    """Decode the content of an object.
 
     Args:
-        decode: decodes it.
+        decode: the decoder.
         data: the bytes of the object.
         key: its key, for the message.
-        expected: what it should hold, for the message.
+        expected: a description of the expected content, for the message.
 
     Raises:
-        DataCorrupt: it holds something else: no JSON, JSON of another kind or depth, an invalid digest, a time that is none.
+        DataCorrupt: the content is not valid: it is not JSON, has another shape or too many levels, or has an invalid digest or time.
     """
     try:
         return decode(data)

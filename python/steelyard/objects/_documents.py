@@ -1,4 +1,4 @@
-"""The references of the documents of a store: an object beside each document that names blobs, written before the document."""
+"""The references of documents: each document that names blobs has an object with its references, which is written before it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _INLINE = 64 << 10
 """The most bytes of a document that is parsed in the event loop's thread."""
 
 _HEAD = 512
-"""The first bytes of a blob. They are enough to see that most blobs are no documents."""
+"""The number of first bytes that show of most blobs that they are not documents."""
 
 
 class _Names(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +66,7 @@ def _references(data: bytes) -> References:
 
 
 async def register(requests: Requests, digest: Digest, data: Buffer) -> bool:
-    """Note what a blob names, before it is stored, and return whether it names anything. One that names nothing costs no request."""
+    """Record the references of a blob before it is stored, and return whether it has any. A blob without references takes no request."""
     if not may_name(data):
         return False
     content = bytes(memoryview(data))
@@ -83,7 +83,7 @@ async def _write(requests: Requests, digest: Digest, named: References) -> None:
 
 
 class Documents:
-    """The documents that a collection knows, also those that are no longer stored.
+    """The documents that a collection knows, including those that are no longer stored.
 
     Args:
         requests: the server.
@@ -97,36 +97,38 @@ class Documents:
         self._referrers: dict[Digest, list[Digest]] = {}
 
     async def load(self) -> None:
-        """Read what all documents name."""
+        """Read the references of all documents."""
         pages = self._requests.pages(DOCUMENTS)
         while objects := await pages.next():
             await self.read(filter(None, (digest_named(each.key.removeprefix(DOCUMENTS)) for each in objects)))
 
     async def read(self, digests: Iterable[Digest]) -> None:
-        """Read what some documents name, those that are known already and blobs that are none aside."""
+        """Read the references of some blobs. Skip those that are known already, or that have no recorded references."""
 
         async def read(digest: Digest) -> None:
             try:
                 _, data = await self._requests.get(document_key(digest))
             except Missing:
                 return
-            self._add(digest, decoded(_references, data, key=document_key(digest), expected="what a document names"))
+            self._add(
+                digest, decoded(_references, data, key=document_key(digest), expected="the references of a document")
+            )
 
         await map_concurrently([each for each in digests if each not in self._known], read, concurrency=_AT_ONCE)
 
     async def check(self, digest: Digest, size: int) -> bool:
-        """Return whether a stored blob that is a document by its media type is one.
+        """Return whether a stored blob with the media type of a document is a valid document.
 
-        One that another program has put there is read, and noted.
+        If another program has stored it, it is read, and its references are recorded.
 
         Raises:
-            DataCorrupt: it is damaged.
-            CollectionRefused: it is too large to be read, so it may name anything.
+            DataCorrupt: the blob is damaged.
+            CollectionRefused: the blob is too large to be read, so its references are unknown.
         """
         if digest in self._known:
             return self._known[digest].is_whole
         if size > DOCUMENT_LIMIT:
-            reason = f"blob {digest}: a document of {size} bytes, at most {DOCUMENT_LIMIT} are read"
+            reason = f"blob {digest}: a document of {size} bytes, documents of at most {DOCUMENT_LIMIT} bytes are read"
             raise CollectionRefused(self._requests.address, cause="document", reason=reason)
         try:
             _, data = await self._requests.get(blob_key(digest))
@@ -147,7 +149,7 @@ class Documents:
                 self._referrers.setdefault(subject, []).append(digest)
 
     def is_known(self, digest: Digest) -> bool:
-        """Return whether it is known what a blob names."""
+        """Return whether the references of a blob are known."""
         return digest in self._known
 
     def known(self) -> list[Digest]:
@@ -155,9 +157,9 @@ class Documents:
         return list(self._known)
 
     def named_by(self, digest: Digest) -> References:
-        """Return what a document names."""
+        """Return the references of a document."""
         return self._known.get(digest, NOTHING)
 
     def referrers_of(self, digest: Digest) -> Iterator[Digest]:
-        """Yield the stored documents of which a blob is the subject."""
+        """Yield the stored documents whose subject is this blob."""
         return filter(self._is_stored, self._referrers.get(digest, ()))

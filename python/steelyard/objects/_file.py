@@ -1,4 +1,4 @@
-"""A large file that is open, of which parts are read and hashed for an upload."""
+"""A large open file, whose parts are read and hashed for an upload."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from steelyard.options import path_error
 __all__ = ("ChangedError", "LargeFile", "large_file")
 
 
-class ChangedError(Exception):  # no error of the caller's
-    """The file does not have the digest for which it is sent; the argument is the one that it has, if all of it could be read."""
+class ChangedError(Exception):  # callers of the store never see it
+    """The file does not have the expected digest. The argument is its actual digest, if the whole file could be read."""
 
 
 class LargeFile:
-    """A regular file that is open.
+    """An open regular file.
 
     Attributes:
-        file: the file; who opened it closes it.
-        range: all of it.
-        report: called with the bytes that were read so far.
+        file: the file; the function that opened it closes it.
+        range: the range of the whole file.
+        report: called with the number of bytes that were read so far.
     """
 
     def __init__(self, file: FileIO, size: int) -> None:
@@ -37,7 +37,7 @@ class LargeFile:
         self.report: Callable[[int], object] = lambda _: None
 
     async def read(self, hasher: Hasher, offset: int, size: int) -> bytes:
-        """Return a part, and hash it; `ChangedError` if the file has become shorter."""
+        """Return a part, and hash it; raises `ChangedError` if the file has become shorter."""
         data = await run(_read, self.range.file, hasher, offset, size)
         self.report(offset + size)
         return data
@@ -45,10 +45,10 @@ class LargeFile:
 
 @managed
 async def large_file(source: Source, *, more: int) -> AsyncIterator[LargeFile | None]:
-    """Open a path that is a regular file of more than `more` bytes and too large for a document; give None for any other source.
+    """Open a regular file of more than `more` bytes that is too large for a document. For any other source, yield None.
 
     Raises:
-        OSError: the file does not open.
+        OSError: the file cannot be opened.
     """
     opened = None
     if isinstance(source, str | os.PathLike):
@@ -77,7 +77,7 @@ def _open(path: Path, more: int) -> LargeFile | None:
 def _read(file: int, hasher: Hasher, offset: int, size: int) -> bytes:
     data = os.pread(file, size, offset)
     if len(data) < size:
-        # A read may end early at a signal only, or at the end of the file.
+        # A read ends early only at a signal or at the end of the file.
         data += os.pread(file, size - len(data), offset + len(data))
     if len(data) < size:
         raise ChangedError

@@ -1,4 +1,4 @@
-"""Leases in a bucket: a record each, and an object for each blob and each ingest that one protects."""
+"""Leases in a bucket: each is a record, and each blob and ingest that it protects is an object."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from steelyard.options import check_ref
 __all__ = ("DEFAULT_EXPIRES", "HeldLease", "ObjectLeases")
 
 DEFAULT_EXPIRES = timedelta(days=1)
-"""The time of a lease of `Store.lease`, if the caller says none: object storage does not see that a process ends."""
+"""The default time of a lease of `Store.lease`. Object storage does not notice when a process ends."""
 
 SKEW = timedelta(minutes=1)
-"""How long a collection keeps a lease whose time has passed by its own clock: that of the holder may be behind."""
+"""How long a collection keeps a lease that has expired by the collector's clock: the holder's clock may be behind."""
 
 _AT_ONCE = 32
 
 _HASHED = len(hashed(""))
 
 _FORGOTTEN = timedelta(days=1)
-"""The age after which nothing is left of a lease that was deleted: no stale change of it can be accepted any more."""
+"""The age after which the objects of a deleted lease are removed: by then no stale change of it can be accepted."""
 
 
 class HeldLease:
@@ -60,12 +60,12 @@ class HeldLease:
 class ObjectLeases(ProcessBound, Leases):
     """The leases of a store in a bucket.
 
-    None ends with its process: a lease of `Store.lease` ends after a day at the latest, unless it gets another time.
+    A lease does not end with its process. A lease of `Store.lease` ends after a day at the latest, unless the caller gives another time.
 
     Args:
         requests: the server.
         watch: looks at collections.
-        events: gets the events of the leases.
+        events: publishes the events of the leases.
     """
 
     def __init__(self, requests: Requests, watch: Watch, events: EventSource) -> None:
@@ -83,7 +83,7 @@ class ObjectLeases(ProcessBound, Leases):
         return await self.begin(name, Labels(labels), check_expires(expires))
 
     async def begin(self, lease: str, labels: Labels, expires: timedelta) -> Lease:
-        """Create a lease whose arguments were checked; raises `LeaseExists`."""
+        """Create a lease from checked arguments; raises `LeaseExists`."""
         value = LeaseValue(
             id=lease,
             token=uuid4().hex,
@@ -102,7 +102,7 @@ class ObjectLeases(ProcessBound, Leases):
         return value.lease()
 
     async def get(self, lease: str) -> Lease:
-        """Return times and labels of a lease; see `Leases.get`."""
+        """Return the times and labels of a lease; see `Leases.get`."""
         return (await self._value(lease)).lease()
 
     async def list(self, *filters: str) -> list[Lease]:
@@ -113,7 +113,7 @@ class ObjectLeases(ProcessBound, Leases):
         return await choose(chosen, found, lease_fields)
 
     async def add(self, lease: str, *, digests: Iterable[Digest | str] = (), refs: Iterable[str] = ()) -> None:
-        """Have a lease protect blobs and ingests; see `Leases.add`. Each takes a request."""
+        """Protect blobs and ingests by a lease; see `Leases.add`. Each takes a request."""
         blobs, names = set(map(Digest.parse, digests)), set(map(check_ref, refs))
         await self._value(lease)
         since = await self._watch.begin()
@@ -125,13 +125,13 @@ class ObjectLeases(ProcessBound, Leases):
         await self._watch.settle(since, notes, is_wide=True)
 
     async def remove(self, lease: str, *, digests: Iterable[Digest | str] = (), refs: Iterable[str] = ()) -> None:
-        """Have a lease no longer protect blobs and ingests; see `Leases.remove`. Each takes a request."""
+        """Stop protecting blobs and ingests by a lease; see `Leases.remove`. Each takes a request."""
         blobs, names = set(map(Digest.parse, digests)), set(map(check_ref, refs))
         token = (await self._value(lease)).token
         await self._delete(_blob_keys(token, blobs) + [key for key, _ in _ref_entries(token, names)])
 
     async def resources(self, lease: str) -> LeaseResources:
-        """Return what a lease protects; see `Leases.resources`."""
+        """Return the blobs and ingests that a lease protects; see `Leases.resources`."""
         value = await self._value(lease)
         held = HeldLease(value.lease())
         await self._fill(held, await self._requests.every(f"{LEASED}{value.token}/"))
@@ -156,10 +156,10 @@ class ObjectLeases(ProcessBound, Leases):
     # For the store
 
     async def end(self, lease: str) -> None:
-        """End a lease whose ID no other client knows, and leave nothing of it."""
+        """End a lease whose ID no other client knows, and remove all its objects."""
         record = await self._records.read(hashed(lease))
         if record is None:
-            # CANCEL: its creation may be on its way. It needs the version that is taken here, so it fails.
+            # CANCEL: its creation may still be on its way. It would create the version that is created here, so it fails.
             await self._records.change(hashed(lease), lambda _: None)
             return
         held = _lasting(record)
@@ -170,7 +170,7 @@ class ObjectLeases(ProcessBound, Leases):
             await self._empty(held.token)
 
     async def enter(self, lease: str, *, digests: Iterable[Digest] = (), refs: Iterable[str] = ()) -> None:
-        """Have a lease protect blobs and ingests for a caller that works under it; each takes a request, and tasks share one more.
+        """Protect blobs and ingests for a caller that works under a lease. Each takes a request, and tasks share one further request.
 
         Raises:
             LeaseEnded: the lease has expired or was deleted.
@@ -181,7 +181,7 @@ class ObjectLeases(ProcessBound, Leases):
             token = held.value.token
             entries = [(key, b"") for key in _blob_keys(token, blobs)] + _ref_entries(token, names)
             await map_concurrently(entries, self._enter, concurrency=_AT_ONCE)
-            # The look comes after the entries: a lease that lasts then protects them.
+            # The look comes after the entries: if the lease still lasts then, it protects them.
             if _has_expired(held.value):
                 await self._delete(key for key, _ in entries)
                 raise LeaseEnded(lease, reason="expired")
@@ -198,7 +198,7 @@ class ObjectLeases(ProcessBound, Leases):
         return self._held[lease]
 
     async def leave(self, lease: str, *, digests: Iterable[Digest] = (), refs: Iterable[str] = ()) -> None:
-        """Have a lease no longer protect what is gone, if there is that lease."""
+        """Stop protecting blobs and ingests that are gone, if the lease still exists."""
         with suppress(LeaseEnded):
             token = (self._held.get(lease) or await self._hold(lease)).value.token
             await self._delete(_blob_keys(token, digests) + [key for key, _ in _ref_entries(token, refs)])
@@ -206,14 +206,14 @@ class ObjectLeases(ProcessBound, Leases):
     # For a collection
 
     async def lasting(self, server_ns: int) -> Sequence[HeldLease]:
-        """Return the leases that last, with what they protect. One has ended if the clocks of this machine and of the server say so."""
+        """Return the leases that have not ended, with their blobs and ingests. Both this machine's and the server's clock must show the end."""
         entries: dict[str, list[Object]] = {}
         pages = self._requests.pages(LEASED)
         while objects := await pages.next():
             for each in objects:
                 entries.setdefault(_token(each.key), []).append(each)
         found = []
-        # The leases after their entries: what is entered later is in the log of the collection.
+        # The leases are read after their entries. Writers note later entries for the collection.
         for record in (await self._records.all()).values():
             if record.value is not None and not _is_over(record.value, server_ns):
                 held = HeldLease(record.value.lease())
@@ -222,10 +222,10 @@ class ObjectLeases(ProcessBound, Leases):
         return found
 
     async def clean(self, server_ns: int) -> None:
-        """Remove what is left of leases that have ended, also by callers that did not know it yet."""
+        """Remove the objects of leases that have ended, including entries that callers made without knowing of the end."""
         forgotten = to_time(server_ns) - _FORGOTTEN
         old = [each.key for each in await self._requests.every(LEASED) if to_time(each.modified_ns) <= forgotten]
-        # The leases after their entries: one that was created meanwhile is among them.
+        # The leases are read after their entries, so a lease that was created meanwhile is among them.
         records = await self._records.all()
         tokens = {record.value.token for record in records.values() if record.value is not None}
         await self._delete(key for key in old if _token(key) not in tokens)
@@ -242,7 +242,7 @@ class ObjectLeases(ProcessBound, Leases):
         refs = []
         for each in objects:
             kind, _, name = each.key.removeprefix(LEASED).partition("/")[2].partition("/")
-            if kind == "refs" and len(name) == _HASHED:  # others are of other programs
+            if kind == "refs" and len(name) == _HASHED:  # other names are of other programs
                 refs.append(each.key)
             elif (digest := digest_named(name)) is not None:
                 held.digests.add(digest)
@@ -272,11 +272,11 @@ class ObjectLeases(ProcessBound, Leases):
 
 
 class _Held:
-    """A lease that a caller works under.
+    """A lease under which a caller works.
 
     Attributes:
         value: the lease.
-        lasts: returns whether no other client has changed it; tasks share the look.
+        lasts: returns whether no other client has changed it. Tasks share the request.
     """
 
     def __init__(self, records: Records[LeaseValue], record: Record[LeaseValue], value: LeaseValue) -> None:
@@ -285,14 +285,14 @@ class _Held:
 
 
 def _lasting(record: Record[LeaseValue] | None) -> LeaseValue | None:
-    """Return the value of a lease that has not ended."""
+    """Return the value of a lease, or None if it has ended."""
     if record is None or record.value is None or _has_expired(record.value):
         return None
     return record.value
 
 
 def _removed(old: Record[LeaseValue] | None, value: LeaseValue) -> LeaseValue | None:
-    """Return the next value of a lease that is to be removed, unless it was created again."""
+    """Return None to remove a lease that has ended, or the old value if the lease was created again."""
     return old.value if old is not None and old.value != value else None
 
 

@@ -1,4 +1,4 @@
-"""A look at many blobs at once: by listing where that takes fewer requests than to ask for each."""
+"""Lookup of many blobs at once, by listing where that takes fewer requests than one for each blob."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from steelyard.objects._requests import PAGE, Object, Requests
 __all__ = ("Looked", "look_at_many")
 
 _LANES = 32
-"""Listings at once."""
+"""The most listings at once."""
 
 _WORTH = 4
-"""Digests that a page must answer on average. With fewer, a request for each costs less: a page is much larger than an answer."""
+"""The number of digests that a page must answer on average. With fewer, single requests cost less, because a page is much larger."""
 
 
 class Looked(NamedTuple):
     """The answers of listings.
 
     Attributes:
-        pages: the objects that were found, in order, of each page.
+        pages: for each page, the objects that were found, in order.
         left: the digests that no page has answered.
     """
 
@@ -34,10 +34,10 @@ class Looked(NamedTuple):
 
 
 async def look_at_many(requests: Requests, digests: Sequence[Digest]) -> Looked:
-    """Return the objects of blobs as far as listing them pays.
+    """Return the objects of blobs, as far as listing costs less than single requests.
 
-    Each page begins at the next digest that has no answer yet, so there are never more pages than digests. A lane whose pages answer
-    too few leaves the rest: then the store has very many more blobs than were asked for.
+    Each page begins at the next digest that has no answer yet, so there are never more pages than digests. A lane stops when its pages
+    answer too few digests: then the store has many more blobs than the caller asks for.
     """
     wanted = sorted(set(digests), key=blob_key)
     if len(wanted) < _WORTH:
@@ -53,12 +53,12 @@ async def look_at_many(requests: Requests, digests: Sequence[Digest]) -> Looked:
 
 
 async def _look(requests: Requests, digests: list[Digest]) -> Looked:
-    """Look at one lane, of digests in order."""
+    """Look up one lane of sorted digests."""
     keys = [blob_key(digest) for digest in digests]
     pages: list[list[tuple[Digest, Object]]] = []
     answered = 0
     while answered < len(keys) and answered >= _WORTH * len(pages):
-        # From a little before it, as a listing begins after a key.
+        # A listing begins after a key, so it gets one just before the wanted key.
         objects, more = await requests.page(BLOBS, after=keys[answered][:-1])
         there = {each.key: each for each in objects}
         end = bisect_right(keys, objects[-1].key) if more and objects else len(keys)

@@ -32,16 +32,16 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def check_marker(requests: Requests, spool: Path, *, read_only: bool) -> Marker:
-    """Return the marker of a store; create it, and check the server, where there is none.
+    """Return the marker of a store. If there is none, check the server and create one.
 
     The server is checked once for each spool and store: the spool keeps the result.
 
     Raises:
-        NotFound: there is no store, and it shall be opened read-only.
+        NotFound: there is no store, and `read_only` is set.
         DataCorrupt: the marker is damaged.
         StorageError: the spool cannot be read or written.
         IncompatibleFormat: a newer release wrote the store.
-        ServerRefused: the server cannot keep a store.
+        ServerRefused: the check has found that the server cannot keep a store.
     """
     marker = await _read(requests)
     if read_only:

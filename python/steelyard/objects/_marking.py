@@ -1,4 +1,4 @@
-"""Marks what is kept in a bucket, from listings, and follows what writers note meanwhile."""
+"""Marks the blobs in a bucket that roots keep, from listings, and follows the notes that writers make meanwhile."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 _REPORTED = 1000
-"""The blobs after which progress is reported."""
+"""The number of blobs after which progress is reported."""
 
 
 class Stored(NamedTuple):
@@ -56,7 +56,7 @@ class Roots(NamedTuple):
 
 
 class Marking:
-    """The marks of one collection or question.
+    """The marks of one collection, or of one call of `reasons`.
 
     Args:
         requests: the server.
@@ -65,7 +65,7 @@ class Marking:
     Attributes:
         stored: the blobs that were listed.
         marks: the blobs that roots keep.
-        spared: garbage that stays, with what it names.
+        spared: garbage that stays, with the blobs that it names.
         relied_on: the blobs that writers have noted since the start.
     """
 
@@ -83,7 +83,7 @@ class Marking:
         self.spared = Marks(self.graph, self.pace)
 
     async def load(self, on_read: Callable[[int], object]) -> None:
-        """List the blobs, with their labels and what they name."""
+        """List the blobs, with their labels and references."""
         async for info in self._blobs.walk(()):
             self._add_blob(info)
             if not len(self.stored) % _REPORTED:
@@ -92,14 +92,14 @@ class Marking:
         on_read(len(self.stored))
 
     def _add_blob(self, info: Info) -> None:
-        assert info.created_at is not None  # noqa: S101  # the server says it
+        assert info.created_at is not None  # noqa: S101  # the server reports it
         modified_ns = (info.created_at - _EPOCH) // _MICROSECOND * 1000
         self.stored[info.digest] = Stored(info.size, modified_ns)
         if info.labels:
             self._labels[info.digest] = info.labels
 
     async def mark(self, roots: Roots) -> None:
-        """Mark what roots keep; raises as `Documents.check`."""
+        """Mark the blobs that roots keep; raises what `Documents.check` raises."""
         for image in roots.names:
             if not has_passed(image.labels, f"image name {image.name}", self.warnings):
                 root = Root(kind="image name", name=image.name, until=expiry_of(image.labels))
@@ -127,7 +127,7 @@ class Marking:
             await self.marks.add(Entry(root, (digest,)), link=False)
 
     async def follow(self, notes: Iterable[Note]) -> None:
-        """Spare what writers rely on since the start, and what that names."""
+        """Spare the blobs that writers have noted since the start, and the blobs that these name."""
         for note in notes:
             digest = Digest.parse(note.digest)
             self.relied_on.add(digest)
@@ -146,11 +146,11 @@ class Marking:
             info = await self._blobs.info(digest)
         except NotFound:
             return
-        # A reference that moved on keeps what it kept at the start, too: the other one may not be noted yet.
+        # A label that was removed still keeps its blob: the reference that replaces it may not be noted yet.
         self._labels[digest] = Labels({**self._labels.get(digest, NO_LABELS), **info.labels})
 
     async def spare(self, digest: Digest) -> None:
-        """Keep garbage, and what it names."""
+        """Keep a blob of garbage, and the blobs that it names."""
         await self.spared.add(Entry(None, (digest,)))
 
     def has_labels(self, digest: Digest) -> bool:
@@ -158,17 +158,17 @@ class Marking:
         return digest in self._labels
 
     def is_kept(self, digest: Digest) -> bool:
-        """Return whether a blob stays, by a root or without one."""
+        """Return whether a blob stays, because of a root or because it is spared."""
         return digest in self.marks or digest in self.spared
 
     async def _check(self) -> None:
-        """Look at the kept blobs that are documents by their media types."""
+        """Check the kept blobs that have the media type of a document."""
         while self.marks.documents:
             documents, self.marks.documents = self.marks.documents - self._checked, set()
             for digest in sorted(documents & self.stored.keys()):
                 self._checked.add(digest)
                 is_known = self.documents.is_known(digest)
                 if not await self.documents.check(digest, self.stored[digest].size):
-                    self.warnings.add(f"blob {digest}: a malformed document, so it keeps nothing")
+                    self.warnings.add(f"blob {digest}: malformed document, so it keeps no other blobs")
                 if not is_known:
                     await self.marks.again(digest)

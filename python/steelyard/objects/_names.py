@@ -1,4 +1,4 @@
-"""Image names in a bucket: a record each."""
+"""Image names in a bucket. Each is a record."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class ObjectImageNames(ProcessBound, ImageNames):
     meanwhile, or the process ends, some names may have been set.
 
     Args:
-        records: has the names.
+        records: the records of the names.
         watch: looks at collections.
-        events: gets the events of the names.
+        events: publishes the events of the names.
     """
 
     def __init__(self, records: Records[NameValue], watch: Watch, events: EventSource) -> None:
@@ -45,7 +45,7 @@ class ObjectImageNames(ProcessBound, ImageNames):
         self._events = events
 
     async def create(self, name: str, target: Descriptor, *, labels: Mapping[str, str] | None = None) -> Image:
-        """Make a name; see `ImageNames.create`."""
+        """Create a name; see `ImageNames.create`."""
         kept = Labels(labels)
         check_size(target.size)
 
@@ -94,7 +94,7 @@ class ObjectImageNames(ProcessBound, ImageNames):
         return await self._change(image.name, edit)
 
     async def get(self, name: str) -> Image:
-        """Return target, labels and times of a name; see `ImageNames.get`."""
+        """Return the target, labels and times of a name; see `ImageNames.get`."""
         return check_held(name, await self._look(name), None)
 
     async def list(self, *filters: str) -> list[Image]:

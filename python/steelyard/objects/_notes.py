@@ -1,7 +1,8 @@
-"""Notes of garbage: since when a collection knows that nothing keeps a blob. A note is the only permission to remove a blob within a grace time.
+"""Notes of garbage. A note records the time since which a collection knows that no root keeps a blob.
 
-A note is an empty object. Its key has the time by the collector's clock and the time of the blob that it is of, so a listing has all of them.
-A blob that is stored again at the same key has another time, and the old note is not of it.
+A collection with a grace time removes only blobs whose notes are older. A note is an empty object. Its key has the time by the collector's
+clock and the time of the blob's object, so a listing returns whole notes. A blob that is stored again at the same key has another time, so
+an old note does not apply to it.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ class BlobNote(NamedTuple):
     Attributes:
         key: its key.
         digest: the blob.
-        at_ns: when it was made, by the clock of the collector.
-        noted_ns: the same by the server's clock, in whole seconds.
-        blob_ns: when the blob was written, by the server's clock.
+        at_ns: the time of the note, by the clock of the collector.
+        noted_ns: the same time by the server's clock, in whole seconds.
+        blob_ns: the time at which the blob was written, by the server's clock.
     """
 
     key: str
@@ -41,7 +42,7 @@ class BlobNote(NamedTuple):
     blob_ns: int
 
     def is_old(self, grace: timedelta, *, wall_ns: int, server_ns: int) -> bool:
-        """Return whether it is older than a grace time: both clocks must say so, because one may have been set."""
+        """Return whether the note is older than a grace time. Both clocks must say so, because one of them may have been set."""
         age = grace // timedelta(microseconds=1) * 1000
         return self.at_ns + age <= wall_ns and self.noted_ns + age <= server_ns + _SECOND
 
@@ -70,7 +71,7 @@ class Notes:
         return list(filter(None, map(_parse, await self._requests.every(f"{NOTES}{label_name(digest)}/"))))
 
     async def remove(self, digest: Digest) -> None:
-        """Remove the notes of a blob: with one request if there are none."""
+        """Remove the notes of a blob, with one request if it has none."""
         await self.remove_all(await self.of(digest))
 
     async def remove_all(self, notes: list[BlobNote]) -> None:

@@ -1,7 +1,7 @@
-"""A large file that is sent from itself: nothing of it is written to the spool.
+"""Storing a large file directly, without a copy in the spool.
 
-The digest must be known before the first part is sent, because it names the object. So a file whose digest was not given is read twice.
-Each part is hashed in memory before it is sent, and the upload is completed only if all of them together have the digest.
+The digest must be known before the first part is sent, because it names the object. So a file is read twice unless the caller gives its digest.
+Each part is hashed in memory before it is sent, and the upload is completed only if the whole has the digest.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from steelyard.options import CommitOptions, PutOptions, name_of
 __all__ = ("put_file",)
 
 _ABORT_SECONDS = 2.0
-"""The longest wait for the server, after a put has failed, to discard its upload."""
+"""The longest wait for the server to discard the upload of a put that failed."""
 
 
 class _OpenWriter(Protocol):
@@ -41,11 +41,11 @@ async def put_file(
     commit: Callable[[Sealed, CommitOptions], Awaitable[Info | None]],
     end: Callable[[str], Awaitable[object]],
 ) -> PutResult | None:
-    """Store a large file, or return None for what is to be stored through an ingest: any other source, and a file that changes meanwhile.
+    """Store a large file. Return None if the caller must store the source through an ingest: any other source, or a file that changes meanwhile.
 
     Args:
-        source: what `Store.put` got.
-        options: of the put, which has no ref.
+        source: the argument of `Store.put`.
+        options: the options of the put, which has no ref.
         open_writer: `Ingester.writer`.
         commit: makes the bytes a blob; returns its info, or None if it is stored already.
         end: removes an ingest and its upload.
@@ -60,7 +60,7 @@ async def put_file(
         digest = options.expected
         if digest is None:
             digest = await digest_of(file.range, algorithm=options.algorithm)
-        # An empty ingest: it shows other programs that the upload is in use, and after a crash that it was begun from this spool.
+        # An empty ingest shows other programs that the upload is in use, and after a crash that this spool began it.
         ref = f"put-{uuid4().hex}"
         sealed = Sealed(digest=digest, size=file.range.size, path="", name=ref, source=file)
         try:
@@ -73,7 +73,7 @@ async def put_file(
                 return None
             raise UnexpectedDigest(expected=digest, actual=changed.args[0]) from None
         finally:
-            # CANCEL: no other caller knows this ref, so nothing of it stays, unless the server does not answer.
+            # CANCEL: no other caller knows this ref, so the ingest and the upload are removed, unless the server does not answer.
             with anyio.move_on_after(_ABORT_SECONDS, shield=True), suppress(SteelyardError):
                 await end(ref)
 

@@ -1,4 +1,4 @@
-"""Blobs that are in memory: a request stores each, and those that are stored together share a look at the collections."""
+"""Storing blobs that are in memory. Each takes one request, and blobs that are stored together share one look at the collections."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from steelyard.transfer._small import Small, digest_now, digest_small, read_smal
 __all__ = ("Puts",)
 
 _AT_ONCE = 32
-"""Blobs of a batch that take further requests, at once."""
+"""The most blobs of a batch that make further requests at the same time."""
 
 Enter = Callable[[Sequence[Digest]], Awaitable[object]]
-"""Enters blobs into a lease, if there is one."""
+"""A function that enters blobs into the lease, if there is one."""
 
 
 class _Small(NamedTuple):
@@ -47,7 +47,7 @@ class _Put(Stored):
         is_document: whether it names blobs.
         is_new: whether any attempt has created it.
         info: its info, if it is new and has labels.
-        error: why it is not stored.
+        error: the reason why it is not stored, or None.
     """
 
     is_document = is_new = False
@@ -61,7 +61,7 @@ class _Put(Stored):
         self.key, self.size = blob_key(digest), memoryview(data).nbytes
 
     async def announce(self, labels: Labels) -> None:
-        """Note what it names, if it is a document, and write its labels, unless it is stored."""
+        """Record its references, if it is a document, and write its labels, unless it is stored already."""
         self.is_document = await register(self._requests, self.digest, self.data)
         if labels and not await self._blobs.has(self.digest):
             await self._blobs.announce(self.digest, labels)
@@ -72,7 +72,10 @@ class _Put(Stored):
         self.info, self.labels = self.info or info, labels
 
     async def compare(self) -> None:
-        """Replace the object that is there, unless it is the blob as far as that is worth a request."""
+        """Replace the object at the key if it is not the blob.
+
+        The bytes of a small object are compared. A larger one is the blob if it has the mark of a store and the right size.
+        """
         try:
             if self.size > MARKED:
                 found = await self._requests.head(self.key)
@@ -98,14 +101,14 @@ class Puts:
         requests: the server.
         blobs: the blobs of the store.
         watch: looks at collections.
-        events: gets the events of the blobs.
+        events: publishes the events of the blobs.
     """
 
     def __init__(self, requests: Requests, blobs: Blobs, watch: Watch, events: EventSource) -> None:
         self._requests, self._blobs, self._watch, self._events = requests, blobs, watch, events
 
     async def put(self, whole: Small, options: PutOptions, enter: Enter) -> PutResult:
-        """Store bytes; see `Store.put`. A new blob without labels takes a request and a look, which tasks share."""
+        """Store bytes; see `Store.put`. A new blob without labels takes one request, and one look at the collections, which tasks share."""
         wanted = options.expected
         if wanted is not None:
             await enter([wanted])
@@ -126,7 +129,7 @@ class Puts:
     async def put_batch(
         self, batch: Sequence[Item], options: PutOptions, enter: Enter, sent: Sent
     ) -> list[PutManyResult | None]:
-        """Store sources together; return for each its result, or None for one that is a document, large, or fails to be read."""
+        """Store sources together. Return a result for each, or None for a source that is a document, is large or cannot be read."""
         read = await run(_read, [item.small for item in batch], options.algorithm)
         small = [_Small(item, *each) for item, each in zip(batch, read, strict=True) if each is not None]
         outcomes: dict[int, PutResult | Exception] = {**_report(options, "write", small)}
@@ -138,7 +141,7 @@ class Puts:
             puts = await self._store([(each.digest, each.data) for each in small], options.labels, sent)
             ends = [put.error or PutResult(digest=put.digest, size=put.size, new=put.is_new) for put in puts]
             outcomes |= zip(indexes, ends, strict=True)
-        except Exception as error:  # noqa: BLE001  # the results carry it, each one of its own
+        except Exception as error:  # noqa: BLE001  # each result has its own copy
             outcomes |= {index: copy(error) for index in indexes}
         stored = [each for each in small if isinstance(outcomes[each.item.index], PutResult)]
         outcomes |= _report(options, "commit", stored)
@@ -154,12 +157,12 @@ class Puts:
         return put.info or await self._blobs.added(digest, put.size, NO_LABELS)
 
     async def _store(self, blobs: Iterable[tuple[Digest, Buffer]], labels: Labels, sent: Sent) -> list[_Put]:
-        """Store blobs, and return what became of each.
+        """Store blobs, and return the state of each.
 
-        What is there is compared, or replaced if it was not written by a store: another program may have put other bytes at the key.
+        An object that is there already is compared, because another program may have written other bytes at the key; see `_Put.compare`.
 
         Raises:
-            SteelyardError: collections could not be looked at, so it is not known of any blob whether it stays.
+            SteelyardError: the look at the collections failed, so no blob is certain to stay.
         """
         puts = left = [_Put(self._requests, self._blobs, digest, data) for digest, data in blobs]
         while left:
@@ -190,18 +193,18 @@ class Puts:
 
 
 def _report(options: PutOptions, phase: Literal["write", "commit"], small: Iterable[_Small]) -> dict[int, Exception]:
-    """Report progress, and return what the caller's function has raised, by the index of the source."""
+    """Report progress, and return the errors of the caller's function, by the index of the source."""
     errors: dict[int, Exception] = {}
     for item, _, data in small if options.on_progress is not None else ():
         try:
             options.report(phase, name_of(item.source), len(data), len(data))
-        except Exception as error:  # noqa: BLE001  # the result carries it
+        except Exception as error:  # noqa: BLE001  # the result has it
             errors[item.index] = error
     return errors
 
 
 async def _each(puts: Sequence[_Put], call: Callable[[_Put], Awaitable[None]]) -> None:
-    """Call a function for each blob, several at once; its error is the blob's."""
+    """Call a function for each blob, several at once. An error becomes the error of its blob."""
 
     async def one(put: _Put) -> None:
         try:
@@ -214,7 +217,7 @@ async def _each(puts: Sequence[_Put], call: Callable[[_Put], Awaitable[None]]) -
 
 
 def _read(sources: Sequence[bytes | memoryview | str], algorithm: Algorithm) -> list[tuple[Digest, bytes] | None]:
-    """Return digest and bytes of each source, or None for one that belongs in no batch. It reads files, and hashes."""
+    """Return the digest and bytes of each source, or None for a source that a batch cannot have. This reads and hashes files."""
     return [None if data is None else (digest_now(data, algorithm), data) for data in map(_content, sources)]
 
 
@@ -223,8 +226,8 @@ def _content(source: bytes | memoryview | str) -> bytes | None:
         try:
             data = read_small(Path(source), MARKED)
         except (OSError, ValueError):
-            return None  # as a single source, it fails alone
+            return None  # it is stored alone, and fails alone
     else:
-        data = bytes(source)  # what the caller changes meanwhile would have another digest
-    # A document goes by itself: it waits for every batch of a collection.
+        data = bytes(source)  # a copy, because the caller may change the buffer meanwhile
+    # A document is stored alone, because it waits for every batch of a collection.
     return None if data is None or may_name(data) else data

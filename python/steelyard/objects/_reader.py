@@ -1,4 +1,4 @@
-"""Reading a blob: ranges, and a stream that one request receives."""
+"""Reading a blob: in ranges, or as a stream from one request."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from steelyard.transfer._small import digest_small
 __all__ = ("ObjectReader", "read_whole")
 
 _PIECE = 1 << 20
-"""The most bytes that a stream gives at once."""
+"""The most bytes that one `receive` of a stream returns."""
 
 _WHOLE = 8 << 20
-"""A blob of up to so many bytes is read by one request."""
+"""The largest blob that `read_whole` reads by one request."""
 
 _RENEWALS = 8
-"""How often another object may be found in the place of one that is read."""
+"""How often in a row an object may have been replaced when it is read."""
 
 ResultT = TypeVar("ResultT")
 
@@ -65,7 +65,7 @@ class ObjectReader(ProcessBound, BaseReader):
         if not wanted:
             await anyio.lowlevel.checkpoint()
             return b""
-        _, data = await self._asked(partial(self._get, offset, wanted))
+        _, data = await self._requested(partial(self._get, offset, wanted))
         if len(data) != wanted:
             raise DataCorrupt(self._digest, expected=f"{wanted} bytes at {offset}", actual=f"{len(data)} bytes")
         return data
@@ -88,17 +88,25 @@ class ObjectReader(ProcessBound, BaseReader):
         return ObjectReader(self._requests, self._digest, self._found)
 
     def body(self, offset: int, *, verify: bool) -> ObjectBody:
-        """Return the bytes from `offset`, of which `receive` has some received."""
+        """Return the bytes from `offset` to the end, which `receive` fetches."""
         algorithm = self._digest.algorithm if verify else None
         return self._requests.body(blob_key(self._digest), offset=offset, size=self.size - offset, algorithm=algorithm)
 
     async def receive(self, body: ObjectBody) -> None:
-        """Wait until there are more bytes of a body to take."""
+        """Wait until a body has more bytes to take."""
         self._check()
-        await self._asked(partial(self._requests.receive, body))
+        await self._requested(partial(self._requests.receive, body))
 
     def check_end(self, left: int, encoded: str | None) -> None:
-        """Check the end of a stream: the bytes that it lacks, and the digest of those that it had if it was verified."""
+        """Check a stream at its end.
+
+        Args:
+            left: the number of bytes that are missing.
+            encoded: the digest of the received bytes in hex, or None if they were not hashed.
+
+        Raises:
+            DataCorrupt: bytes are missing, or the digest is another one.
+        """
         if left:
             raise DataCorrupt(self._digest, expected=f"{self.size} bytes", actual=f"{self.size - left} bytes")
         if encoded is not None and encoded != self._digest.encoded:
@@ -106,23 +114,23 @@ class ObjectReader(ProcessBound, BaseReader):
                 self._digest, expected=self._digest, actual=Digest(algorithm=self._digest.algorithm, encoded=encoded)
             )
 
-    async def _asked(self, ask: Callable[[str | None], Awaitable[ResultT]]) -> ResultT:
-        """Ask for bytes of the object with the ETag that was seen last."""
+    async def _requested(self, request: Callable[[str | None], Awaitable[ResultT]]) -> ResultT:
+        """Request bytes of the object with the ETag that was seen last."""
         for _ in range(_RENEWALS):
             try:
-                return await ask(self._found.etag)
+                return await request(self._found.etag)
             except Missing:
                 raise NotFound(self._digest) from None
             except Taken:
-                # Another object is there by now: the same blob, stored again, unless its size says otherwise.
-                self._found = await self._looked()
-        reason = f"{self._digest}: {_RENEWALS} times in a row, the server did not find the object with the ETag that it had just given"
+                # The object was replaced: by the same blob, stored again, unless the size differs.
+                self._found = await self._look_again()
+        reason = f"{self._digest}: {_RENEWALS} times in a row, the server did not find the object with the ETag that it had just returned"
         raise ServerRefused(self._requests.address, reason=reason)
 
     async def _get(self, offset: int, size: int, etag: str | None) -> tuple[Object, bytes]:
         return await self._requests.get(blob_key(self._digest), offset=offset, size=size, etag=etag)
 
-    async def _looked(self) -> Object:
+    async def _look_again(self) -> Object:
         try:
             found = await self._requests.head(blob_key(self._digest))
         except Missing:
@@ -137,12 +145,12 @@ class ObjectReader(ProcessBound, BaseReader):
 
 
 class _Stream(ProcessBound, ByteReceiveStream):
-    """Gives the bytes of a blob as they arrive. One request receives them ahead of the caller.
+    """The bytes of a blob as they arrive. One request receives them ahead of the caller.
 
     Args:
-        reader: the blob.
-        offset: where it begins.
-        verify: whether the end is the proof of the digest; the stream then begins at 0.
+        reader: the reader of the blob.
+        offset: the position of the first byte.
+        verify: whether to compare the digest at the end; the offset must then be 0.
     """
 
     def __init__(self, reader: ObjectReader, offset: int, *, verify: bool = False) -> None:
@@ -159,7 +167,7 @@ class _Stream(ProcessBound, ByteReceiveStream):
             if self._closed:
                 raise ClosedResourceError
             await anyio.lowlevel.checkpoint()
-            # CANCEL: nothing is taken by a call that waits, so the next one goes on where it was.
+            # CANCEL: a call takes no bytes while it waits, so the next call continues at the same byte.
             while (data := self._body.take(min(max_bytes, _PIECE))) is None:
                 await self._reader.receive(self._body)
             self._left -= len(data)
@@ -187,7 +195,7 @@ async def read_whole(requests: Requests, blob: Descriptor) -> bytes:
         found, data = Object(blob_key(digest), 0, None, 0), b""  # an empty object has no ranges
     blob.check_size(found.size)
     if found.size > len(data):
-        whole = io.BytesIO()  # it gives its bytes without a copy of them
+        whole = io.BytesIO()  # `getvalue` returns the bytes without a copy
         async with ObjectReader(requests, digest, found) as reader, reader.stream() as stream:
             async for piece in stream:
                 whole.write(piece)

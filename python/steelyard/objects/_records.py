@@ -1,14 +1,15 @@
-"""Records: small values that change, each kept as objects with numbered versions.
+"""Records: small values that change, each stored as objects with numbered versions.
 
-Servers keep one promise that a change needs: an object is created once (``If-None-Match: *``). So a change of version 7 creates version 8.
-If that exists already, another client was first, and the change starts again from what it finds.
+Servers guarantee the one thing that a change needs: an object is created only once (``If-None-Match: *``). So a change of version 7 creates
+version 8. If that exists already, another client was first, and the change starts again from the new version.
 
-* **Read**: the version with the highest number counts; one request lists the versions, one reads the last.
-* **A lost answer**: a version has a random ID. If it exists already and has our ID, our request was the one that created it.
-* **A stale writer**, whose request waited somewhere while others made newer versions and removed old ones, might create an old number again.
-  Readers pass over it, as a newer version exists. The writer itself lists the versions after its change: where a newer one exists that was not
-  made from its own, its change has had no effect, so it removes its version and starts again. So old versions can be removed at any time.
-* **A removed record** keeps its last version, which says so.
+* **Read**: the version with the highest number counts. One request lists the versions, and one reads the last.
+* **Lost answer**: each version has a random ID. If the version exists already and has our ID, our own request created it.
+* **Stale writer**: a request may be delayed while other clients create newer versions and remove old ones. It might then create an old
+  number again. Readers ignore that version, because a newer one exists. The writer lists the versions after its change. If there is a newer
+  one that was not made from its own, the change had no effect, so the writer removes its version and starts again. So old versions can be
+  removed at any time.
+* **Removed record**: its last version stays, and has no value.
 """
 
 from __future__ import annotations
@@ -30,25 +31,25 @@ from steelyard.objects._requests import Missing, Object, Requests, Taken
 __all__ = ("KEEP", "Keep", "Record", "Records")
 
 AT_ONCE = 32
-"""Records that are read at once."""
+"""The most records that are read at the same time."""
 
 _ATTEMPTS = 64
-"""Changes that meet others; each attempt waits longer."""
+"""How often a change is tried while other clients change the same record. The pauses grow."""
 
 _LOOKS = 16
-"""How often a version that was listed may be gone when it is read, or a listing may show nothing newer after a change that met another."""
+"""How often a listed version may be gone when it is read, or how often a listing may show no newer version after a failed change."""
 
 _HISTORY = 16
-"""How many IDs of earlier versions a version names."""
+"""The most IDs of earlier versions in a version."""
 
 _VERSION = re.compile(r"(.+)/(\d{16,18})", re.ASCII)
-"""The name of a record and the number of a version. Other objects below the prefix are of other programs."""
+"""The name of a record and the number of a version. Objects with other keys belong to other programs."""
 
 ValueT = TypeVar("ValueT")
 
 
 class Keep:
-    """The edit changes nothing."""
+    """The result of an edit that changes nothing."""
 
 
 KEEP = Keep()
@@ -59,8 +60,8 @@ class _Version(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         id: a random ID.
-        before: the IDs of the versions that it was made from, the last first.
-        value: the value, or null for a record that was removed.
+        before: the IDs of the versions before it, the latest first.
+        value: the value, or null if the record was removed.
     """
 
     id: str
@@ -75,7 +76,7 @@ class Record(Generic[ValueT]):
         name: its name among the records of its kind.
         number: the version's number.
         value: its value, or None if the record was removed.
-        modified_ns: when the version was written, by the server's clock.
+        modified_ns: the time at which the version was written, by the server's clock.
     """
 
     def __init__(self, name: str, number: int, version: _Version, value: ValueT | None, modified_ns: int) -> None:
@@ -96,8 +97,8 @@ class Records(Generic[ValueT]):
 
     Args:
         requests: the server.
-        prefix: the prefix of their keys, with its slash.
-        value: the type of their values, which msgspec decodes.
+        prefix: the prefix of their keys, with a slash at its end.
+        value: the type of their values, for msgspec.
     """
 
     def __init__(self, requests: Requests, prefix: str, value: type[ValueT]) -> None:
@@ -105,7 +106,7 @@ class Records(Generic[ValueT]):
         self._decode_value = msgspec.json.Decoder(value | None).decode
 
     async def read(self, name: str) -> Record[ValueT] | None:
-        """Return the newest version of a record, or None if there never was one, or none is left."""
+        """Return the newest version of a record, or None if it has no versions."""
         for attempt in range(_LOOKS):
             there = await self._versions(name)
             if not there:
@@ -113,8 +114,8 @@ class Records(Generic[ValueT]):
             try:
                 return await self._at(there[-1])
             except Missing:
-                await _pause(attempt)  # a newer one was made meanwhile, and this one removed
-        reason = f"{self._prefix}{name}: {_LOOKS} times in a row, a version was listed that is not there"
+                await _pause(attempt)  # another client has created a newer version and removed this one
+        reason = f"{self._prefix}{name}: {_LOOKS} times in a row, a listed version does not exist"
         raise Unreachable(self._requests.address, reason=reason)
 
     async def is_newest(self, record: Record[ValueT]) -> bool:
@@ -123,7 +124,7 @@ class Records(Generic[ValueT]):
         return bool(there) and _number_of(there[-1].key) == record.number
 
     async def erase(self, name: str) -> None:
-        """Remove all versions of a record that no other client changes, or that has been removed for a day."""
+        """Remove all versions of a record. No other client may be changing it, or it must have been removed at least a day ago."""
         for each in await self._versions(name):
             await self._requests.delete(each.key)
 
@@ -136,7 +137,8 @@ class Records(Generic[ValueT]):
 
         Args:
             name: the record.
-            edit: returns the new value, None to remove the record, or `KEEP`; called again after each change of others. What it raises is raised.
+            edit: returns the new value, None to remove the record, or `KEEP`. It is called again after each change of another client.
+                Its errors are raised.
 
         Cancellation:
             The change may have happened.
@@ -145,7 +147,7 @@ class Records(Generic[ValueT]):
         for attempt in range(_ATTEMPTS):
             old = await self.read(name)
             number = 0 if old is None else old.number
-            # A change of another client has a new number. The same again and again is an old listing, which takes no 64 attempts.
+            # A change of another client has a new number. If the number stays the same, the listing is old, and 64 attempts are too many.
             newest, same = number, same + 1 if number == newest else 0
             if same == _LOOKS:
                 break
@@ -156,11 +158,11 @@ class Records(Generic[ValueT]):
             if made is not None:
                 return made
             await _pause(attempt)
-        reason = f"{self._prefix}{name}: changed by others {attempt + 1} times in a row, or the server's listings are out of date"
+        reason = f"{self._prefix}{name}: changed by other clients {attempt + 1} times in a row, or the server's listings are out of date"
         raise Unreachable(self._requests.address, reason=reason)
 
     async def among(self, objects: list[Object]) -> dict[str, Record[ValueT]]:
-        """Return the newest version of each record of which a listing has objects, in order."""
+        """Return the newest version of each record that has objects in a listing, in order."""
         newest: dict[str, Object] = {}
         for each in objects:
             if name := self._name_of(each.key):
@@ -180,11 +182,11 @@ class Records(Generic[ValueT]):
         return await self.among(await self._requests.every(self._prefix))
 
     async def between(self, first: str, last: str, *, only: Collection[str] | None = None) -> dict[str, Record[ValueT]]:
-        """Return the newest version of each record with a name from `first` to `last`, in order; with `only`, of those."""
+        """Return the newest version of each record with a name from `first` to `last`, in order. With `only`, skip all other names."""
         found: list[Object] = []
         names = None if only is None else frozenset(only)
         end = f"{self._prefix}{last}0"  # after the slash of its versions
-        # From a little before it: SeaweedFS 4.48 passes over all that is below a key to begin after, as if that were its directory.
+        # Begin after a shorter key: SeaweedFS 4.48 takes the key to begin after as a directory, and skips all keys below it.
         pages = self._requests.pages(self._prefix, after=f"{self._prefix}{first[:-1]}")
         while objects := await pages.next():
             found.extend(each for each in objects if each.key < end)
@@ -221,7 +223,7 @@ class Records(Generic[ValueT]):
                 return None
             if found._version.id != version.id:  # noqa: SLF001  # the same module
                 return None
-        # Whether it counts is decided by what is there now: see the stale writer above.
+        # The versions that are there now decide whether the change counts; see "Stale writer" above.
         there = await self._versions(name)
         last = there[-1] if there else None
         if last is None or (last.key != key and not await self._was_made_from(last, version.id)):
@@ -239,7 +241,7 @@ class Records(Generic[ValueT]):
             return False
 
     def _name_of(self, key: str) -> str:
-        """Return the name of the record of which an object is a version, or nothing for an object of another program."""
+        """Return the name of the record that the object is a version of, or an empty string for an object of another program."""
         found = _VERSION.fullmatch(key.removeprefix(self._prefix))
         return "" if found is None else found[1]
 

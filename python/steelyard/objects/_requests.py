@@ -1,4 +1,4 @@
-"""Requests to the server, awaited, and their failures as errors."""
+"""Async requests to the server, whose failures become errors."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from steelyard.model import Buffer
 __all__ = ("MARKED", "PAGE", "Missing", "Object", "Pages", "Requests", "Taken", "Upload")
 
 _CONFLICTS = 12
-"""How often a request is tried again while another one for the same object is under way."""
+"""How often a request is tried while another one for the same object is running."""
 
 _AT_ONCE = 32
-"""Creates that are tried again at once."""
+"""The most creates that are tried again at the same time."""
 
 MARKED = 64 << 10
-"""An object of more bytes gets the mark of a store. Whether a smaller one is right is seen by comparing it."""
+"""A larger object gets the mark of a store. The bytes of a smaller one are compared in place of that."""
 
 PAGE = 1000
-"""Objects or uploads of a page, the most that a server gives."""
+"""The objects or uploads of a page, the most that a server returns."""
 
 _ABSENT = {None, "NoSuchKey", "NotFound", "NoSuchUpload"}
-"""The codes of an object or an upload that does not exist; others with the status 404 mean a bucket, or the user."""
+"""The codes of a missing object or upload. Other codes with the status 404 are about the bucket or the user."""
 
 _NEXT_STEPS = {
     "NoSuchBucket": "create the bucket, or correct its name",
@@ -48,12 +48,12 @@ ResultT = TypeVar("ResultT")
 _Row = tuple[str, int, str | None, int, bool]
 
 
-class Missing(Exception):  # no error of the caller's
-    """There is no such object or upload."""
+class Missing(Exception):  # callers of the store never see it
+    """The object or upload does not exist."""
 
 
 class Taken(Exception):
-    """The object exists already, or is no longer the one that was asked for."""
+    """The object exists already, or was replaced since its ETag was read."""
 
 
 class Object(NamedTuple):
@@ -63,8 +63,8 @@ class Object(NamedTuple):
         key: its key, below the prefix.
         size: its size, in bytes.
         etag: its entity tag.
-        modified_ns: when it was written, by the server's clock: whole seconds, in nanoseconds since the epoch.
-        is_ours: whether it has the mark of a store, not of another program, if it has more than `MARKED` bytes; unknown (False) in a listing.
+        modified_ns: the time at which it was written, by the server's clock: whole seconds, in nanoseconds since the epoch.
+        is_ours: whether it has the mark of a store. Only objects of more than `MARKED` bytes have it. Always False in a listing.
     """
 
     key: str
@@ -75,12 +75,12 @@ class Object(NamedTuple):
 
 
 class Upload(NamedTuple):
-    """A multipart upload that is unfinished.
+    """An unfinished multipart upload.
 
     Attributes:
         key: the key of its object, below the prefix.
         id: its ID.
-        begun_ns: when it was begun, by the server's clock: nanoseconds since the epoch.
+        begun_ns: the time of its start, by the server's clock: nanoseconds since the epoch.
     """
 
     key: str
@@ -91,15 +91,15 @@ class Upload(NamedTuple):
 class Requests:
     """Requests for the objects below one prefix of a bucket.
 
-    Each method raises `Unreachable` if the server does not answer or fails in spite of several attempts, and `ServerRefused` if it refuses.
+    Each method raises `Unreachable` if the server does not answer, or fails after several attempts, and `ServerRefused` if it refuses.
 
     Cancellation:
-        Ends the request at once. The server may have done what it was asked.
+        The request ends at once. The server may have carried it out.
 
     Args:
         address: the address, for messages.
         client: the native client.
-        prefix: the prefix of all keys, with its slash.
+        prefix: the prefix of all keys, empty or with a slash at its end.
     """
 
     def __init__(self, address: str, client: ObjectClient, prefix: str) -> None:
@@ -108,7 +108,10 @@ class Requests:
         self._prefix = prefix
 
     async def put(self, key: str, data: Buffer, *, create: bool) -> None:
-        """Write an object; with `create`, `Taken` is raised if it exists, also if the answer that said that this call created it was lost."""
+        """Write an object.
+
+        With `create`, raise `Taken` if it exists. That may be the object of this very call, if the server's answer was lost.
+        """
         if not create:
             await self._done(lambda: self._client.put(self._prefix + key, data, create=False, mark=_is_marked(data)))
             return
@@ -117,7 +120,7 @@ class Requests:
             raise error
 
     async def create_all(self, objects: Sequence[tuple[str, Buffer]]) -> list[Exception | None]:
-        """Create objects, a request for each; return for each None, or what `put` raises. They are waited for together."""
+        """Create objects at the same time, with one request each. Return for each None, or the error that `put` would raise."""
         rows = [(self._prefix + key, data, _is_marked(data)) for key, data in objects]
 
         async def create(index: int) -> None:
@@ -131,7 +134,7 @@ class Requests:
 
         answers = await self._done(lambda: self._client.create_all(rows)) if rows else []
         outcomes = [self._outcome(answer) for answer in answers]
-        # The native client repeats no create whose answer was lost: it would not know whose object it finds.
+        # The native client does not repeat a create whose answer was lost: it could not know who created the object that it finds.
         again = [
             index
             for index, answer in enumerate(answers)
@@ -144,7 +147,7 @@ class Requests:
     async def get(
         self, key: str, *, offset: int = 0, size: int | None = None, etag: str | None = None
     ) -> tuple[Object, bytes]:
-        """Read an object, or a part of it; `Missing`, `Taken` if it has another etag."""
+        """Read an object or a part of it. Raise `Missing` if it does not exist, and `Taken` if it has another ETag."""
         part = None if size is None else (offset, size)
         start = partial(self._client.get, self._prefix + key, range=part, etag=etag)
         if etag is None:
@@ -154,15 +157,15 @@ class Requests:
         return self._object(row), data
 
     def body(self, key: str, *, offset: int, size: int, algorithm: str | None) -> ObjectBody:
-        """Return a part of an object, hashed if an algorithm is named, of which `receive` has some received."""
+        """Return the body of a part of an object, which `receive` fetches. With an algorithm, it is hashed."""
         return ObjectBody(self._prefix + key, offset, size, algorithm=algorithm)
 
     async def receive(self, body: ObjectBody, etag: str | None) -> None:
-        """Wait until there are bytes of a body to take; `Missing`, `Taken` if the object has another etag."""
+        """Wait until a body has bytes to take. Raise `Missing` if the object does not exist, and `Taken` if it has another ETag."""
         await self._done(lambda: self._client.receive(body, etag=etag), Missing, Taken)
 
     async def head(self, key: str) -> Object:
-        """Look at an object; `Missing`."""
+        """Return an object without its bytes. Raise `Missing` if it does not exist."""
         return self._object(await self._done(lambda: self._client.head(self._prefix + key), Missing))
 
     async def delete(self, key: str) -> None:
@@ -170,16 +173,16 @@ class Requests:
         await self._done(lambda: self._client.delete(self._prefix + key))
 
     async def sign_removals(self, keys: Iterable[str], *, seconds: int) -> list[str]:
-        """Sign removals of objects, which the server refuses when their time has passed. No request is made."""
+        """Sign removals of objects. The server refuses them after so many seconds. This makes no request."""
         full = [self._prefix + key for key in keys]
         return await self._done(lambda: self._client.sign_removals(full, seconds=seconds))
 
     async def remove_signed(self, signed: str) -> None:
-        """Remove an object by a signed removal, if it exists; `ServerRefused` if its time has passed. It is tried once."""
+        """Remove an object by a signed removal, if it exists, in one attempt. Raise `ServerRefused` if the signature has expired."""
         await self._done(lambda: self._client.remove(signed))
 
     async def page(self, prefix: str, *, after: str | None = None) -> tuple[list[Object], bool]:
-        """Return up to 1,000 objects whose keys begin with `prefix`, in order and after `after`; and whether there are more."""
+        """Return up to 1,000 objects whose keys begin with `prefix` and come after `after`, in order, and whether there are more."""
         start = None if after is None else self._prefix + after
         rows, more = await self._done(lambda: self._client.list(self._prefix + prefix, after=start, limit=PAGE))
         return [self._object(row) for row in rows], more
@@ -189,7 +192,7 @@ class Requests:
         return Pages(self, prefix, after)
 
     async def every(self, prefix: str) -> list[Object]:
-        """Return all objects whose keys begin with `prefix`, in order: for few."""
+        """Return all objects whose keys begin with `prefix`, in order. For small numbers of objects."""
         found: list[Object] = []
         pages = self.pages(prefix)
         while objects := await pages.next():
@@ -197,7 +200,7 @@ class Requests:
         return found
 
     async def copy(self, source: str, target: str) -> None:
-        """Copy an object at the server; `Missing`."""
+        """Copy an object at the server. Raise `Missing` if it does not exist."""
         await self._done(lambda: self._client.copy(self._prefix + source, self._prefix + target), Missing)
 
     async def begin(self, key: str) -> str:
@@ -205,17 +208,17 @@ class Requests:
         return await self._done(lambda: self._client.begin(self._prefix + key))
 
     async def part(self, key: str, upload: str, number: int, *, path: str, offset: int, size: int) -> str:
-        """Send a part, a range of a file, and return what `complete` needs; `Missing` if the upload is gone."""
+        """Send a range of a file as a part, and return the text that `complete` needs for it. Raise `Missing` if there is no such upload."""
         return await self._done(
             lambda: self._client.part(self._prefix + key, upload, number, path=path, offset=offset, size=size), Missing
         )
 
     async def part_of(self, key: str, upload: str, number: int, data: bytes) -> str:
-        """Send a part as `part` does, from memory."""
+        """Send a part from memory, as `part` does from a file."""
         return await self._done(lambda: self._client.part_of(self._prefix + key, upload, number, data), Missing)
 
     async def complete(self, key: str, upload: str, parts: list[str]) -> None:
-        """Make the object of its parts; `Missing` if the upload is gone."""
+        """Complete an upload: create the object from its parts. Raise `Missing` if the upload does not exist."""
         await self._done(lambda: self._client.complete(self._prefix + key, upload, parts), Missing)
 
     async def abort(self, key: str, upload: str) -> None:
@@ -225,25 +228,26 @@ class Requests:
     async def uploads(
         self, prefix: str, *, after: tuple[str, str] | None = None
     ) -> tuple[list[Upload], tuple[str, str] | None]:
-        """Return a page of unfinished uploads whose keys begin with `prefix`, and its end, after which the next one begins, if there is one.
+        """Return a page of the unfinished uploads whose keys begin with `prefix`, and its end, or None after the last page.
 
-        An end of the kind ``"key"`` is after a whole key, of which the page may lack some; any other end is after one upload.
+        The end is the argument `after` for the next page. An end of the kind ``"key"`` skips all further uploads of the last key. Any
+        other end is after one upload.
         """
         try:
             start = partial(self._client.uploads, self._prefix + prefix, after=after, limit=PAGE)
             rows, end = await self._done(start, Missing)
-        except Missing as absent:  # what some servers answer to a call that they do not have
+        except Missing as absent:  # some servers answer this to an operation that they lack
             raise ServerRefused(self.address, reason=f"it does not list uploads: {absent}") from None
         if end is not None and end == after:
-            raise ServerRefused(self.address, reason="its list of uploads does not come to an end")
+            raise ServerRefused(self.address, reason="its list of uploads has no end")
         return [Upload(key.removeprefix(self._prefix), name, begun) for key, name, begun in rows], end
 
     async def server(self) -> tuple[str | None, int | None]:
-        """Return what the server calls itself, and its time in nanoseconds since the epoch; None for what it does not say."""
+        """Return the name of the server, and its time in nanoseconds since the epoch. Each is None if the server does not report it."""
         return await self._done(self._client.server)
 
     async def _done(self, start: Callable[[], ObjectRequest[ResultT]], *awaited: type[Missing | Taken]) -> ResultT:
-        """Make a request, and raise its failure: `Missing` and `Taken` only where the caller awaits them."""
+        """Make a request, and raise its failure. `Missing` and `Taken` are raised only if they are in `awaited`."""
         for attempt in range(_CONFLICTS):
             try:
                 request = start()
@@ -272,24 +276,24 @@ class Requests:
         return ServerRefused(self.address, server_code=code, reason=message if step is None else f"{message}: {step}")
 
     async def aclose(self) -> None:
-        """End all requests, and the threads if no other store has requests."""
+        """End all requests, and also the threads if no other store uses them."""
         await run_always(self._client.close)
 
     def _object(self, row: _Row) -> Object:
         key, size, etag, modified, is_ours = row
-        # A listing has milliseconds and a look at the object has not: the same object has the same time in both.
+        # A listing has milliseconds, and a HEAD has not. In whole seconds, the same object has the same time in both.
         return Object(key.removeprefix(self._prefix), size, etag, modified // 10**9 * 10**9, is_ours)
 
 
 class Pages:
-    """A cursor over objects. It is no generator, as it has nothing to close."""
+    """A cursor over objects. It has nothing to close, so it is not a generator."""
 
     def __init__(self, requests: Requests, prefix: str, after: str | None) -> None:
         self._requests, self._prefix, self._after = requests, prefix, after
         self._more = True
 
     async def next(self) -> list[Object]:
-        """Return the next objects; none at the end."""
+        """Return the next objects, or an empty list at the end."""
         if not self._more:
             return []
         objects, self._more = await self._requests.page(self._prefix, after=self._after)

@@ -1,4 +1,4 @@
-"""Looks at the server that several tasks share."""
+"""Requests that several tasks share."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ ResultT = TypeVar("ResultT")
 
 
 class Shared(Generic[ResultT]):
-    """Lets tasks that need the same look at about the same time share one, which begins after each of them asked.
+    """Lets tasks that need the same result at about the same time share one call. It begins after each of them has asked.
 
     Args:
-        look: makes the look.
+        look: the function that is called.
     """
 
     def __init__(self, look: Callable[[], Awaitable[ResultT]]) -> None:
@@ -26,10 +26,10 @@ class Shared(Generic[ResultT]):
         self._latest: tuple[int, ResultT] | None = None
 
     async def __call__(self) -> ResultT:
-        """Return the result of a look that began after this call.
+        """Return the result of a call of `look` that began after this one.
 
         Cancellation:
-            Others that wait make the look themselves.
+            The tasks that wait call `look` themselves.
         """
         needed = self._begun + 1
         async with self._lock:

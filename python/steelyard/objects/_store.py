@@ -77,24 +77,24 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         assert result.digest in await store.infos([result.digest])
     ```
 
-    A blob is an object at its digest, and nothing else. Several programs on several machines may use one prefix at the same time.
-    Credentials come from the environment, the shared files of AWS, or the role of the machine.
+    A blob is an object whose key has the digest, and whose content is exactly the blob. Several programs on several machines may use one
+    prefix at the same time. Credentials come from the environment, the shared files of AWS, or the role of the machine.
 
     Args:
         address: ``s3://BUCKET/PREFIX?endpoint=URL&region=NAME``.
-        spool: a directory of this machine for unfinished ingests, which need the space of their bytes until they are committed. By default
-            one below ``$XDG_CACHE_HOME/steelyard``, for each address its own. Ingests belong to the spool: another machine does not see them.
+        spool: a directory of this machine for unfinished ingests. It needs space for their bytes until they are committed. By default, each
+            address has its own directory below ``$XDG_CACHE_HOME/steelyard``. Another machine does not see the ingests of this spool.
             A `put` of a large file without a ref needs no space there.
-        cache: a directory of this machine for blobs that were read, so that the next read of one asks the server nothing. Processes may
-            share it. Without one, each read goes to the server.
-        cache_bytes: the most bytes of the blobs in the cache; the least recently used ones go first.
-        read_only: change nothing; also for servers that cannot keep a store.
+        cache: a directory of this machine for blobs that were read. The next read of a cached blob needs no request. Processes may share
+            the directory. Without a cache, each read goes to the server.
+        cache_bytes: the most bytes of the blobs in the cache. The least recently used ones are evicted first.
+        read_only: whether to refuse all changes. A store can be read this way from a server that cannot keep one safely.
         retries: how often a request is tried again, with growing pauses.
-        timeout: the most seconds of a request with all its attempts, the transfer of its bytes aside.
+        timeout: the most seconds for a request with all its attempts, without the time for the transfer of its bytes.
 
     Raises (when it is opened):
         InvalidArgument: the address or a shared file is invalid.
-        ServerRefused: wrong credentials, no such bucket, or a server that lets two writers create the same object.
+        ServerRefused: the credentials are wrong, the bucket does not exist, or the check of the server has failed.
         Unreachable: the server does not answer.
         IncompatibleFormat: a newer release wrote the store.
     """
@@ -201,7 +201,7 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         await opened.leases.begin(lease, labels, DEFAULT_EXPIRES if expires is None else expires)
 
     async def _end_lease(self, lease: str) -> None:
-        with suppress(SteelyardError):  # it ends by its time, then
+        with suppress(SteelyardError):  # the lease expires by itself
             await self._require().leases.end(lease)
 
     async def _enter(self, digests: Iterable[Digest]) -> None:
@@ -247,13 +247,15 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         opened = self._changeable("writer")
         options = IngestOptions.parse(ref, size=size, expected=expected, algorithm=algorithm)
         if self._lease is not None:
-            await opened.leases.enter(self._lease)  # nothing yet: if it has ended, the ingest stays as it is
+            await opened.leases.enter(
+                self._lease
+            )  # enters nothing: a lease that has ended raises before the ingest is opened
         local = await opened.spool.writer(
             ref, size=options.size, expected=options.expected, algorithm=options.algorithm
         )
         try:
             if self._lease is not None:
-                # Once the ref is ours: one that another writer holds must not be entered.
+                # After the writer has opened: a ref that another writer holds must not be entered.
                 entered = [] if options.expected is None else [options.expected]
                 await opened.leases.enter(self._lease, digests=entered, refs=[ref])
             await self._check_absent(ref, options)
@@ -282,14 +284,14 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         return await self._require().commit(sealed, options)
 
     async def _end(self, ref: str) -> None:
-        """Remove an ingest whose blob is stored."""
+        """Remove an ingest, and its upload if there is one."""
         opened = self._require()
         await opened.uploads.forget(ref)
         await opened.spool.abort(ref)
         await self._leave(refs=[ref])
 
     async def _leave(self, *, digests: Iterable[Digest] = (), refs: Iterable[str] = ()) -> None:
-        """Take what is gone out of the lease of this store, if it has one."""
+        """Remove blobs and ingests that are gone from the lease of this store, if it has one."""
         if self._lease is not None:
             await self._require().leases.leave(self._lease, digests=digests, refs=refs)
 
@@ -300,7 +302,7 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         return await self._require().blobs.info(Digest.parse(digest))
 
     async def infos(self, digests: Iterable[Digest | str]) -> dict[Digest, Info]:
-        """Return the `Info` of each stored digest. Many are listed, where that takes fewer requests than to ask for each."""
+        """Return the `Info` of each stored digest. Many digests are looked up by listing, where that takes fewer requests."""
         await checkpoint()
         return await self._require().blobs.infos([Digest.parse(digest) for digest in digests])
 
@@ -344,7 +346,7 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
     # Store
 
     async def _put(self, source: Source, options: PutOptions) -> PutResult:
-        """Store a source. Without a ref, one of up to 8 MiB and a large file take nothing in the spool."""
+        """Store a source. Without a ref, sources of up to 8 MiB and large files need no space in the spool."""
         opened = self._changeable("put")
         if options.ref is None:
             whole = await small(source, most=SMALL)

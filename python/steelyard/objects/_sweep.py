@@ -1,4 +1,4 @@
-"""Which garbage goes in a collection of a bucket, in which order, and the notes of the garbage that stays."""
+"""The removal of garbage from a bucket, in order, and the notes of the garbage that stays."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _BATCH = 256
 
 
 class Sweep:
-    """Removes garbage in batches, while others work on the store.
+    """Removes garbage in batches, while other clients work on the store.
 
     Args:
-        marking: what is kept. It has marked all roots.
+        marking: the marks of the blobs that all roots keep.
         blobs: the blobs of the store.
         notes: the notes of the store.
         noted: all notes, as they were listed after the start.
@@ -36,8 +36,8 @@ class Sweep:
         run: the collection, or None in a dry run.
 
     Attributes:
-        going: the garbage that went, or would go, in order.
-        left_bytes: the bytes of the blobs that are left, without those that were stored since the start.
+        going: the garbage that was removed, or that a dry run would remove, in order.
+        left_bytes: the bytes of the blobs that stay, without blobs that were stored since the start.
     """
 
     def __init__(  # noqa: PLR0917  # one object each
@@ -80,7 +80,7 @@ class Sweep:
             await self._note()
 
     async def _spare(self) -> None:
-        """Spare the garbage within its grace time, with all that it names."""
+        """Spare the garbage within its grace time, and the blobs that it names."""
         grace = self._grace
         if grace:
             async for digest in self._marking.pace.each(self._unkept):
@@ -90,16 +90,16 @@ class Sweep:
                     await self._marking.spare(digest)
 
     def note_of(self, digest: Digest) -> BlobNote | None:
-        """Return the first note of a blob that is of its object, if there is one."""
+        """Return the earliest note that applies to the blob's present object, if there is one."""
         modified_ns = self._marking.stored[digest].modified_ns
         of_it = [note for note in self._noted.get(digest, ()) if note.blob_ns == modified_ns]
         return min(of_it, key=lambda note: note.at_ns, default=None)
 
     async def _next(self, order: Order, most: int | None) -> list[Digest]:
-        """Return the blobs of the next batch: none names another one, but in a cycle."""
+        """Return the blobs of the next batch. None of them names another one, except in a cycle."""
         batch: list[Digest] = []
         left = self.left_bytes
-        # Without one that is ready the next ones wait for this batch, and only an empty batch may begin with a cycle.
+        # If no blob is ready, the next ones wait for this batch. Only an empty batch may begin with a cycle.
         while len(batch) < _BATCH and (order.is_ready or not batch) and (most is None or left > most):
             group = await order.next()
             if not group:
@@ -126,15 +126,15 @@ class Sweep:
             self._options.report("remove", self._removed_bytes)
 
     async def _forget(self, digest: Digest, at_ns: int) -> None:
-        """Remove what else there is of a blob that was removed."""
+        """Remove the labels and notes of a blob that was removed."""
         if self._marking.has_labels(digest):
             await self._blobs.forget_labels(digest, at_ns)
         await self._notes.remove_all(self._noted.get(digest, []))
 
     async def _forget_missing(self) -> None:
-        """Forget the documents that are gone, in batches as well, as one may be about to be stored again.
+        """Remove the references of missing documents. This takes batches, too, because a document may be about to be stored again.
 
-        A name keeps what its document is known to name, also while it is missing.
+        A missing document that a root keeps is skipped: its known references keep other blobs.
         """
         assert self._run is not None  # noqa: S101  # its caller checked
         marking = self._marking
@@ -147,7 +147,7 @@ class Sweep:
             await self._run.remove(some, marking.follow, marking.is_kept, marking.documents.is_known, self._forget)
 
     async def _note(self) -> None:
-        """Note since when the garbage that stays is garbage, and that what roots keep is none."""
+        """Make notes of the garbage that stays, and remove the notes that no longer apply."""
         assert self._run is not None  # noqa: S101  # its caller checked
         marking = self._marking
         await marking.follow(await self._run.notes())
@@ -159,7 +159,7 @@ class Sweep:
         await self._notes.remove_all(list(self._useless()))
 
     def _useless(self) -> Iterable[BlobNote]:
-        """Yield the notes of blobs that roots keep, or that were written since, or are gone."""
+        """Yield the notes of blobs that roots keep, that were stored again since, or that are gone."""
         for digest, notes in self._noted.items():
             is_garbage = digest in self._unkept and digest not in self._marking.marks
             valid = self.note_of(digest) if is_garbage else None
@@ -170,7 +170,7 @@ class Sweep:
         return [self.garbage(digest, goes=False) for digest in self._unkept if digest not in self._marking.marks]
 
     def garbage(self, digest: Digest, *, goes: bool) -> Garbage:
-        """Return what is reported of a blob."""
+        """Return the report about a blob."""
         note = self.note_of(digest)
         since = None if note is None else to_time(note.at_ns)
         return Garbage(digest=digest, size=self._marking.stored[digest].size, since=since, goes=goes)

@@ -1,7 +1,7 @@
-"""Uploads that are unfinished at the server, and which of them are abandoned.
+"""Unfinished uploads at the server, and which of them are abandoned.
 
-The parts of such an upload take space and are in no listing of objects. Another spool may go on with an upload that this one does not know,
-so only its age says that it is abandoned.
+The parts of an unfinished upload take space, and no listing of objects shows them. An upload that this spool does not know may belong to
+another spool, which may still continue it. So it counts as abandoned only by its age.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from steelyard.objects._values import to_time
 __all__ = ("ABANDONED", "UnfinishedUpload", "abort_abandoned", "unfinished")
 
 ABANDONED = timedelta(days=7)
-"""An upload of another spool that was begun so long ago is abandoned."""
+"""The age after which an upload of another spool counts as abandoned."""
 
 
 class UnfinishedUpload(msgspec.Struct, frozen=True, kw_only=True):
-    """The upload of a blob in parts, which is not complete.
+    """An unfinished upload of a blob in parts.
 
     Attributes:
         digest: the blob.
         id: the server's ID of the upload.
-        begun_at: when it was begun (UTC), by the server's clock.
-        ref: the ingest of this spool that goes on with it, or None.
-        abandoned: whether no ingest goes on with it: this spool began it and its ingest is gone, or it was begun more than 7 days ago
-            by the server's clock and is of no ingest of this spool.
+        begun_at: the time of its start (UTC), by the server's clock.
+        ref: the ref of this spool's ingest that continues the upload, or None.
+        abandoned: whether no ingest continues it: this spool began it and its ingest is gone, or it began more than 7 days ago by the
+            server's clock and belongs to no ingest of this spool.
     """
 
     digest: Digest
@@ -50,7 +50,7 @@ async def unfinished(requests: Requests, uploads: Uploads, spool: LocalStore) ->
     while True:
         page, end = await requests.uploads(BLOBS, after=end)
         if page and end is not None and end[0] == "key":
-            # The next page begins at another key, so all uploads of this one are looked for; 1,000 of them are found.
+            # The next page begins at another key, so all uploads of the last key are requested; at most 1,000 of them are found.
             last = page[-1].key
             of_last, _ = await requests.uploads(last)
             page = [each for each in page if each.key != last] + [each for each in of_last if each.key == last]
@@ -63,10 +63,10 @@ async def unfinished(requests: Requests, uploads: Uploads, spool: LocalStore) ->
 async def _judged(
     page: list[Upload], requests: Requests, uploads: Uploads, spool: LocalStore
 ) -> list[UnfinishedUpload]:
-    found = [(digest, each) for each in page if (digest := digest_at(each.key)) is not None]  # others are not ours
+    found = [(digest, each) for each in page if (digest := digest_at(each.key)) is not None]  # skip other keys
     if not found:
         return []
-    # In this order: a note is there as long as its ingest goes on with the upload, so no upload in use looks abandoned.
+    # In this order, no upload in use looks abandoned: its note is kept as long as its ingest may continue it.
     noted = await uploads.noted()
     refs = {note_name(status.ref): status.ref for status in await spool.list_statuses()}
     _, now = await requests.server()

@@ -1,4 +1,4 @@
-"""The calls for the operator of a store: its server, its size, its unfinished uploads, its damaged copies, its collections."""
+"""The methods for the operator of a store: server, size, unfinished uploads, damaged copies and collections."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from steelyard.objects._verify import Verification, verify, verify_all
 __all__ = ("QuarantinedObject", "Server", "Upkeep")
 
 _AT_ONCE = 32
-"""Objects that are removed at once."""
+"""The most objects that are removed at the same time."""
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
     """A server, as it describes itself.
 
     Attributes:
-        name: what it calls itself, or None.
-        clock_ahead: whole seconds by which its clock is ahead of this machine's, negative if it is behind; None if it does not say its
-            time, which is exact to a second.
+        name: the name that it reports, or None.
+        clock_ahead: the whole seconds by which its clock is ahead of this machine's, negative if it is behind; None if it does not report
+            its time. The reported time is exact to a second.
     """
 
     name: str | None
@@ -48,13 +48,13 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QuarantinedObject(msgspec.Struct, frozen=True, kw_only=True):
-    """A damaged copy of a blob, which `verify` moved aside.
+    """A damaged copy of a blob, which `verify` has moved to ``quarantine/``.
 
     Attributes:
         digest: the blob.
         key: the key of the object with the damaged bytes, below the prefix of the store.
-        size: its size in bytes.
-        moved_at: when it was moved aside (UTC), by the server's clock.
+        size: its size, in bytes.
+        moved_at: the time at which it was moved (UTC), by the server's clock.
     """
 
     digest: Digest
@@ -64,7 +64,7 @@ class QuarantinedObject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Components(Protocol):
-    """The components of an open store that are needed here."""
+    """The components of an open store that these methods use."""
 
     spool: LocalStore
     requests: Requests
@@ -75,7 +75,7 @@ class Components(Protocol):
 
 
 class Upkeep(ABC):
-    """The calls of `ObjectStore` that are no part of `Store`, and the hooks of its collections."""
+    """The methods of `ObjectStore` that `Store` does not have, and the hooks of its collections."""
 
     @property
     @abstractmethod
@@ -89,7 +89,7 @@ class Upkeep(ABC):
 
     @abstractmethod
     def _components(self, change: str | None = None) -> Components:
-        """Return the components of the store, which must be open; and not read-only, if the call `change` changes something."""
+        """Return the components of the store, which must be open. If `change` names an operation, the store must not be read-only."""
 
     # Collections
 
@@ -105,7 +105,7 @@ class Upkeep(ABC):
         return await self._components().collection.reasons(digests)
 
     async def _serve(self, collector: str | None) -> None:
-        if not self.read_only:  # else nothing changes through this store object
+        if not self.read_only:  # a read-only store object collects nothing
             await self._components().collection.serve(collector)
 
     # Verification
@@ -137,12 +137,12 @@ class Upkeep(ABC):
         quarantine: bool = True,
         on_progress: OnProgress | None = None,
     ) -> AsyncGenerator[Verified, None]:
-        """Verify every blob and yield the result of each when it is known.
+        """Verify every blob, and yield the result of each as soon as it is known.
 
         Args:
             concurrency: the number of blobs at a time.
-            resume: go on where the last run with this spool was left, if that did not reach its end.
-            quarantine: as for `verify`.
+            resume: continue the last run with this spool, if it did not reach its end.
+            quarantine: see `verify`.
             on_progress: called with `Progress`.
         """
         components = self._components("verify with quarantine" if quarantine else None)
@@ -156,17 +156,17 @@ class Upkeep(ABC):
             on_progress=on_progress,
         )
 
-    # The server, and what is left at it
+    # The server, and objects that are left at it
 
     async def check(self) -> ServerCheck | None:
-        """Return the result of the check of the server that this spool keeps, or None. The store need not be open.
+        """Return the result of the server's check, from this spool, or None if there is none. The store need not be open.
 
-        The server is checked when a spool is used to open a store for the first time, unless read-only.
+        The server is checked when a store is opened with a spool for the first time, unless it is opened read-only.
         """
         return await run(kept_check, check_file(self.spool))
 
     async def server(self) -> Server:
-        """Ask the server what it calls itself, and compare its clock with this machine's. It takes one request."""
+        """Request the server's name, and compare its clock with this machine's. This takes one request."""
         requests, before = self._components().requests, time.time()
         name, now = await requests.server()
         return Server(name=name, clock_ahead=None if now is None else _ahead(now / 10**9, before, time.time()))
@@ -190,7 +190,7 @@ class Upkeep(ABC):
         )
 
     async def quarantined(self) -> list[QuarantinedObject]:
-        """Return the damaged copies below ``quarantine/``, by digest. They count for no read."""
+        """Return the damaged copies below ``quarantine/``, in the order of their digests. No read uses them."""
         return [_quarantined(*each) async for each in _damaged(self._components().requests)]
 
     async def empty_quarantine(self) -> list[QuarantinedObject]:
@@ -202,7 +202,7 @@ class Upkeep(ABC):
         Raises:
             Unsupported: the store is open read-only.
 
-        Cancellation: some are removed.
+        Cancellation: some copies may have been removed.
         """
         requests = self._components("empty_quarantine").requests
         found = [_quarantined(*each) async for each in _damaged(requests)]
@@ -210,18 +210,18 @@ class Upkeep(ABC):
         return found
 
     def uploads(self) -> AsyncGenerator[UnfinishedUpload, None]:
-        """Iterate over the unfinished uploads of blobs at the server, those of other spools too.
+        """Iterate over the unfinished uploads of blobs at the server, including those of other spools.
 
         Raises:
             ServerRefused: the server cannot list uploads.
 
-        Cost: three requests for each 1,000.
+        Cost: at most three requests for each 1,000 uploads.
         """
         components = self._components()
         return unfinished(components.requests, components.uploads, components.spool)
 
     def abort_uploads(self) -> AsyncGenerator[UnfinishedUpload, None]:
-        """Discard the uploads that are `abandoned`, and yield each when it is discarded.
+        """Discard the uploads that are `abandoned`, and yield each after it was discarded.
 
         Raises:
             ServerRefused: the server cannot list uploads.
@@ -229,7 +229,7 @@ class Upkeep(ABC):
 
         Cancellation: the uploads that were yielded are discarded, and perhaps one more.
 
-        Cost: as for `uploads`, and a request for each that is discarded.
+        Cost: that of `uploads`, and one request for each discarded upload.
         """
         components = self._components("abort_uploads")
         return abort_abandoned(components.requests, components.uploads, components.spool)
@@ -248,7 +248,7 @@ def _quarantined(digest: Digest, found: Object) -> QuarantinedObject:
 
 
 async def _counted(requests: Requests, prefix: str) -> tuple[int, int]:
-    """Return the number and size of our objects below `blobs/` or `quarantine/`."""
+    """Return the number and total size of the store's objects below `blobs/` or `quarantine/`."""
     digest_of = digest_at if prefix == BLOBS else damaged_at
     count = size = 0
     pages = requests.pages(prefix)
@@ -259,5 +259,10 @@ async def _counted(requests: Requests, prefix: str) -> tuple[int, int]:
 
 
 def _ahead(server: float, before: float, after: float) -> int:
-    """Return by how many seconds a clock is ahead. It showed `server`, cut to whole seconds, at some time from `before` to `after`."""
+    """Return the whole seconds by which the server's clock is ahead.
+
+    Args:
+        server: the time that it showed, truncated to whole seconds.
+        before, after: this machine's time before and after that.
+    """
     return int(server - after if server > after else min(0.0, server + 1 - before))

@@ -1,7 +1,7 @@
-"""Uploads: a sealed ingest becomes an object, by one request or by many that a later process can go on with.
+"""Uploads in parts, which a later process can continue: a sealed ingest or a large file becomes an object.
 
-The parts that the server has acknowledged are noted in a file beside the spool, one line each, durably. After a crash only the parts that were
-on their way are sent again. `ListParts` would return the same, but not every server has it.
+The parts that the server has acknowledged are noted durably in a file beside the spool, one line each. After a crash, only parts that were on
+their way are sent again. The request `ListParts` would return the same, but not every server has it.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ from steelyard.objects._requests import Missing, Object, Requests
 __all__ = ("SMALL", "Sealed", "StorageErrors", "Uploads", "note_name", "part_size")
 
 SMALL = 8 << 20
-"""A blob of up to so many bytes is sent by one request."""
+"""The largest blob that is sent by one request."""
 
-_PARTS = 10_000
+_MOST_PARTS = 10_000
 """The most parts of an upload."""
 
 _LEAST_PART = 8 << 20
-"""The size of the parts of a blob that is not too large for them."""
+"""The size of a part, unless the blob would have too many parts."""
 
 _AT_ONCE = 8
-"""Parts on their way at once."""
+"""The most parts that are sent at the same time."""
 
 _WRONG_PARTS = {"InvalidPart", "InvalidPartOrder"}
-"""The codes of parts that are not those that the server has."""
+"""The codes for parts that differ from those at the server."""
 
-_BEGINNINGS = 3
-"""How often an upload that the server has forgotten is begun."""
+_ATTEMPTS = 3
+"""How often an upload is begun if the server loses it or refuses its parts."""
 
 
 class Sealed(msgspec.Struct, frozen=True, kw_only=True):
     """The bytes to upload.
 
     Attributes:
-        digest, size: the blob.
-        path: a file with its bytes.
-        name: the ref of the ingest, under which the upload is noted; None for one that is not noted.
-        source: the file that is sent from itself, and hashed meanwhile, in place of one that has these bytes for certain.
+        digest, size: the digest and the size of the blob.
+        path: a file that has these bytes for certain.
+        name: the ref of the ingest, under which the upload is noted; None for an upload without a note.
+        source: a large file that is sent in place of `path`, and hashed meanwhile, because it may change.
     """
 
     digest: Digest
@@ -62,7 +62,7 @@ class Sealed(msgspec.Struct, frozen=True, kw_only=True):
     source: LargeFile | None = None
 
     def read(self) -> bytes:
-        """Return the bytes; for few."""
+        """Return the bytes. For small blobs."""
         with open(self.path, "rb", buffering=0) as file:  # noqa: PTH123  # a path of /proc
             pieces, left = [], self.size
             while left and (piece := file.read(left)):
@@ -85,7 +85,7 @@ class Uploads:
 
     Args:
         requests: the server.
-        directory: has the notes.
+        directory: the directory of the notes.
     """
 
     def __init__(self, requests: Requests, directory: Path) -> None:
@@ -93,23 +93,25 @@ class Uploads:
         self._directory = directory
 
     async def send(self, sealed: Sealed) -> Object:
-        """Make an object of the bytes, in parts, and return it when the server has all of them.
+        """Send the bytes in parts, and return the object that the server has made of them.
 
         Raises:
-            ChangedError: the file that is sent from itself does not have the digest.
+            ChangedError: `source` does not have the digest.
 
         Cancellation:
-            The parts that arrived are noted; the next call for the same ref goes on.
+            The parts of a sealed ingest that arrived are noted, and the next call for the same ref continues.
         """
         key = blob_key(sealed.digest)
-        for _ in range(_BEGINNINGS):
+        for _ in range(_ATTEMPTS):
             await self._send_in_parts(key, sealed)
-            # A collection that was to remove an older object at this key may have removed this one.
+            # A collection may have removed this object in place of an older one at the same key.
             with suppress(Missing):
                 found = await self._requests.head(key)
                 break
         else:
-            reason = f"{sealed.digest}: {_BEGINNINGS} times in a row, the object was gone when its upload had ended"
+            reason = (
+                f"{sealed.digest}: {_ATTEMPTS} times in a row, the object did not exist after its upload was completed"
+            )
             raise ServerRefused(self._requests.address, reason=reason)
         if found.size != sealed.size:
             raise DataCorrupt(
@@ -118,7 +120,7 @@ class Uploads:
         return found
 
     async def _send_in_parts(self, key: str, sealed: Sealed) -> None:
-        for _ in range(_BEGINNINGS):
+        for _ in range(_ATTEMPTS):
             note = await run(_Note.find, self._file(sealed.name), sealed)
             if note is None:
                 upload = await self._requests.begin(key)
@@ -127,19 +129,19 @@ class Uploads:
                 if sealed.source is None:
                     await self._send_missing(key, sealed, note)
                 else:
-                    await self._send_read(key, sealed, sealed.source, note)
+                    await self._send_file(key, sealed, sealed.source, note)
                 await self._requests.complete(
                     key, note.header.upload, [note.parts[number] for number in sorted(note.parts)]
                 )
             except ServerRefused as refused:
                 if refused.server_code not in _WRONG_PARTS:
                     raise
-                # An answer to a part was wrong, and so is the note: all of it is sent again.
+                # The server's answer to a part was wrong, and the note has that answer: all parts are sent again.
                 await self._requests.abort(key, note.header.upload)
                 await run_always(note.remove)
                 continue
             except Missing:
-                # Another client has discarded the upload, or our own answer was lost and it is complete.
+                # Another client has discarded the upload, or it is complete and the server's answer was lost.
                 await run_always(note.remove)
                 if await self._is_there(key, sealed.size):
                     return
@@ -148,7 +150,7 @@ class Uploads:
             return
         raise Unreachable(
             self._requests.address,
-            reason=f"{key}: the server has forgotten the upload, or refused its parts, {_BEGINNINGS} times",
+            reason=f"{key}: the server lost the upload or refused its parts, {_ATTEMPTS} times in a row",
         )
 
     async def _send_missing(self, key: str, sealed: Sealed, note: _Note) -> None:
@@ -163,13 +165,13 @@ class Uploads:
             answer = await self._requests.part(
                 key, note.header.upload, number, path=sealed.path, offset=number * part, size=size
             )
-            # DURABILITY: noted when the server has it; a part whose note is lost is sent again, which is harmless.
+            # DURABILITY: a part is noted after the server has it. A part whose note is lost is sent again, which is harmless.
             await run_always(note.add, number, answer)
 
         await map_concurrently(numbers, send, concurrency=_AT_ONCE)
 
-    async def _send_read(self, key: str, sealed: Sealed, source: LargeFile, note: _Note) -> None:
-        """Send all parts of a file, and hash them. They are not noted: no later process has the file as it was."""
+    async def _send_file(self, key: str, sealed: Sealed, source: LargeFile, note: _Note) -> None:
+        """Send and hash all parts of a file. They are not noted, because the file may change before a later process could continue."""
         part, hasher = note.header.part, Hasher(sealed.digest.algorithm)
 
         async def read() -> AsyncIterator[tuple[int, bytes]]:
@@ -199,12 +201,12 @@ class Uploads:
         await run_always(note.remove)
 
     async def forget(self, ref: str) -> None:
-        """Discard the upload of an ingest as `discard` does, unless the server cannot be asked."""
+        """Discard the upload of an ingest as `discard` does, and ignore the errors of the server."""
         with suppress(SteelyardError):
             await self.discard(ref)
 
     async def noted(self) -> dict[str, str]:
-        """Return the IDs of all uploads that are noted, and the names of their notes; see `note_name`."""
+        """Return the IDs of all noted uploads, each with the name of its note; see `note_name`."""
         return await run(_noted, self._directory)
 
     async def forget_note(self, name: str) -> None:
@@ -221,7 +223,7 @@ def note_name(ref: str) -> str:
 
 
 class _Note:
-    """The progress of one upload: in a file, or in memory only for one without a name."""
+    """The progress of one upload: in a file, or only in memory for an upload without a name."""
 
     def __init__(self, file: Path | None, header: _Header, parts: dict[int, str]) -> None:
         self._file = file
@@ -230,7 +232,7 @@ class _Note:
 
     @classmethod
     def load(cls, file: Path | None) -> _Note | None:
-        """Return the note in a file. A last line that was not written whole is passed over."""
+        """Return the note in a file, or None. An incomplete last line is ignored."""
         if file is None:
             return None
         try:
@@ -246,7 +248,7 @@ class _Note:
 
     @classmethod
     def find(cls, file: Path | None, sealed: Sealed) -> _Note | None:
-        """Return the note in a file if it is of these bytes."""
+        """Return the note in a file if it belongs to these bytes."""
         note = cls.load(file)
         is_same = note is not None and (note.header.digest, note.header.size) == (str(sealed.digest), sealed.size)
         return note if is_same else None
@@ -260,6 +262,7 @@ class _Note:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 temporary = file.with_suffix(".new")
                 _write(temporary, os.O_CREAT | os.O_TRUNC, msgspec.json.encode(header) + b"\n")
+                # DURABILITY: a power cut before the sync may lose the note. The upload is then begun again.
                 temporary.rename(file)
                 _sync_directory(file.parent)
         return cls(file, header, {})
@@ -278,7 +281,7 @@ class _Note:
 
 
 class StorageErrors:
-    """Raises what the operating system raises as the store's own errors."""
+    """Turns errors of the operating system into `StorageError`."""
 
     def __init__(self, path: Path, operation: str = "note an upload") -> None:
         self._path, self._operation = path, operation
@@ -299,7 +302,7 @@ def _noted(directory: Path) -> dict[str, str]:
     found = {}
     with suppress(FileNotFoundError), os.scandir(directory) as entries:
         for entry in entries:
-            # The first line only: a note has a line for each of up to 10,000 parts.
+            # Read only the first line: a note has a line for each of up to 10,000 parts.
             with suppress(FileNotFoundError, msgspec.MsgspecError), open(entry.path, "rb") as file:  # noqa: PTH123
                 found[msgspec.json.decode(file.readline(), type=_Header).upload] = entry.name
     return found
@@ -316,8 +319,8 @@ def _part_lines(lines: list[bytes]) -> Iterator[tuple[int, str]]:
 
 
 def part_size(size: int) -> int:
-    """Return the size of each part but the last of a multipart upload of so many bytes."""
-    needed = -(-size // _PARTS)
+    """Return the size of the parts of a multipart upload of `size` bytes. The last part may be smaller."""
+    needed = -(-size // _MOST_PARTS)
     return max(_LEAST_PART, -(-needed // (1 << 20)) << 20)
 
 

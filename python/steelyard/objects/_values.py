@@ -17,7 +17,7 @@ __all__ = ("DefaultsValue", "LabelValue", "LeaseValue", "NameValue", "after", "t
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST = datetime(9000, 1, 1, tzinfo=UTC)
-"""No time of a value is later, so there is room for what is added to it."""
+"""The latest time of a value. It leaves room for durations that are added."""
 
 
 class LabelValue(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,9 +25,9 @@ class LabelValue(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         labels: the labels.
-        at: when they were set, by the clock of who set them.
-        blob: the time of the object that they belong to, in seconds, or None for one that is about to be created: an object of the same
-            key that is created after a deletion has none of its labels. Before the time there may be an ETag and an @.
+        at: the time at which they were set, by the clock of the client that set them.
+        blob: the time of the object that they belong to, in seconds, or None for an object that is about to be created. It keeps the labels
+            of a deleted blob from a later object at the same key. An ETag and an @ may precede the time.
     """
 
     labels: dict[str, str]
@@ -35,7 +35,7 @@ class LabelValue(msgspec.Struct, frozen=True, kw_only=True):
     blob: str | None
 
     def __post_init__(self) -> None:
-        """Refuse what no store has written; so do the other values."""
+        """Refuse values that no store writes. The other classes do so, too."""
         Labels(self.labels)
         _check_time(self.at)
 
@@ -47,7 +47,7 @@ class NameValue(msgspec.Struct, frozen=True, kw_only=True):
         name: the name.
         digest, size, media_type, annotations: the fields of its target.
         labels: its labels.
-        created_at, updated_at: its times, by the clocks of who changed it.
+        created_at, updated_at: its times, by the clocks of the clients that changed it.
     """
 
     name: str
@@ -68,7 +68,7 @@ class NameValue(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, image: Image) -> NameValue:
-        """Return what is stored of an image name."""
+        """Return the value for an image name."""
         target = image.target
         return cls(
             name=image.name,
@@ -103,8 +103,8 @@ class LeaseValue(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         id: its ID.
-        token: a random part of the keys of what it protects: a lease that is created again under the same ID has another one.
-        created_at: when it was created, by the clock of who did.
+        token: a random part of the keys of its entries. A lease that is created again under the same ID has another token.
+        created_at: the time of its creation, by the clock of the client that created it.
         expires: the time after which it ends, in seconds.
         labels: its labels.
     """
@@ -128,7 +128,7 @@ class LeaseValue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DefaultsValue(msgspec.Struct, frozen=True, kw_only=True):
-    """The times of collections that get no others.
+    """The default times of collections.
 
     Attributes:
         grace, ingest_age: see `CollectDefaults`; in microseconds.
@@ -143,7 +143,7 @@ class DefaultsValue(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, times: CollectDefaults) -> DefaultsValue:
-        """Return what is stored of times."""
+        """Return the value for the times."""
         microsecond = timedelta(microseconds=1)
         return cls(grace=times.grace // microsecond, ingest_age=times.ingest_age // microsecond)
 
@@ -156,7 +156,7 @@ class DefaultsValue(msgspec.Struct, frozen=True, kw_only=True):
 
 def _check_time(at: datetime) -> None:
     if at.tzinfo is None or not _EPOCH - timedelta(days=1) <= at <= _LAST:
-        raise ValueError(f"a time from {_EPOCH} to {_LAST} was expected, not {at}")
+        raise ValueError(f"expected a time from {_EPOCH} to {_LAST}, found {at}")
 
 
 def to_time(ns: int) -> datetime:
@@ -165,5 +165,5 @@ def to_time(ns: int) -> datetime:
 
 
 def after(earlier: datetime) -> datetime:
-    """Return the time now, or one just after `earlier` if a clock is behind."""
+    """Return the present time, or a time just after `earlier` if this machine's clock is behind it."""
     return max(datetime.now(UTC), earlier + timedelta(microseconds=1))

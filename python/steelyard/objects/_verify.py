@@ -1,4 +1,4 @@
-"""Reading blobs again."""
+"""Verification: blobs are read again and compared with their digests."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def verify(
 
 
 class Verification:
-    """How far a run over all blobs has come: all up to `last` are verified, and some after it.
+    """The progress of a run over all blobs: all blobs up to `last` are verified, and some after it.
 
     Args:
         file: keeps `last` for a run of another process.
@@ -59,7 +59,7 @@ class Verification:
         self.last: Digest | None = None
 
     async def start(self, *, resume: bool) -> None:
-        """Go on after the last run, or begin again."""
+        """Continue the last run, or begin again."""
         self._begun.clear()
         if not resume:
             self._beyond.clear()
@@ -78,7 +78,7 @@ class Verification:
             self._beyond.discard(self.last)
 
     async def save(self, *, ended: bool) -> None:
-        """Keep how far this run has come; nothing if it has come to its end."""
+        """Save the progress of this run, or remove it if the run has reached its end."""
         if ended:
             self._beyond.clear()
         await run_always(_save, self._file, None if ended else self.last)
@@ -108,7 +108,7 @@ def verify_all(
     quarantine: bool,
     on_progress: OnProgress | None,
 ) -> AsyncGenerator[Verified, None]:
-    """Verify every blob that `state` lacks; see `ObjectStore.verify_all`."""
+    """Verify every blob that `state` does not have as verified; see `ObjectStore.verify_all`."""
     check_concurrency(concurrency)
 
     async def one(info: Info, emit: Emit[Verified]) -> None:

@@ -1,14 +1,14 @@
-"""The side of a writer towards collections: after a change it looks whether one could have removed what it relies on.
+"""The writer's side of garbage collection: after a change, a writer checks whether a collection could have removed a blob that it relies on.
 
-Object storage has no transactions, so a writer and a collector each write first and look afterwards: then at least one sees the other.
+Object storage has no transactions. So a writer and a collector each write first and look afterwards: then at least one sees the other.
 
-* A collection creates ``collecting/<number>/begin``, and ``…/end`` at its end. Before it removes some blobs it writes their digests to
-  ``…/batch-<number>``; then it reads what writers have noted; then it removes those that nothing protects, and the batch's object.
-* A writer changes something, and then looks at ``collecting/``. If nothing has happened there since it began, no blob that it found or
-  stored was removed. If a collection is under way, the writer notes below ``protected/`` what it relies on, looks again, and waits until no batch
-  concerns it. After that, later batches take its note into account, and the writer looks whether its blob is still there.
+* A collection creates ``collecting/<number>/begin``, and ``…/end`` at its end. Before it removes blobs, it writes their digests to
+  ``…/batch-<number>``. Then it reads the notes of writers, removes the blobs that nothing protects, and removes the object of the batch.
+* A writer makes its change, and then looks at ``collecting/``. If nothing has changed there since it began, no blob that it found or
+  stored was removed. If a collection is running, the writer notes the blobs that it relies on below ``protected/``, looks again, and waits
+  until no batch concerns them. Later batches respect its note. Finally the writer checks that its blob is still there.
 
-`docs/object-storage.md` has the whole protocol.
+`docs/object-storage.md` describes the whole protocol.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ __all__ = (
 )
 
 BATCH_EXPIRES = 90
-"""Seconds after which no removal of a batch is accepted any more; see `_batches.SIGNED_FOR`."""
+"""The seconds after which the server accepts no removal of a batch any more; see `_batches.SIGNED_FOR`."""
 
 _LONGEST_PAUSE = 1.0
 
 _ASKED_AFTER = 5
-"""Seconds after which a task that waits asks for the server's time again."""
+"""The seconds after which a waiting task requests the server's time again."""
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """A blob that a writer relies on.
 
     Attributes:
-        kind: a blob that was stored or found, labels that were set, or what a name or a lease protects from now on.
+        kind: ``"stored"``: the blob was stored or found; ``"labels"``: its labels were set; ``"root"``: a name or a lease protects it from now on.
         digest: the blob.
     """
 
@@ -61,7 +61,7 @@ class Note(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class Seen(NamedTuple):
-    """The latest collection, as far as it is known.
+    """The latest known collection.
 
     Attributes:
         number: the number of the latest one; 0 if there never was one.
@@ -77,7 +77,7 @@ class State(NamedTuple):
 
     Attributes:
         seen: the latest collection.
-        batches: the objects of batches that were not finished, of any collection.
+        batches: the objects of the unfinished batches of all collections.
         signs: the objects of the latest collection that show that it is alive.
     """
 
@@ -114,23 +114,23 @@ class Watch:
         self._batches: dict[str, frozenset[str]] = {}
 
     async def begin(self) -> Seen:
-        """Return what is known before a change begins; the first call looks."""
+        """Return the latest known collection, before a change begins. Only the first call makes a request."""
         return (await self._share()).seen if self._known is None else self._known
 
     async def look(self) -> State:
-        """Return what is there now."""
+        """Return the collections that the server has now."""
         return await self._share()
 
     async def settle(self, since: Seen, notes: Iterable[Note], *, is_wide: bool) -> bool:
-        """Wait after a change until no collection removes what it relies on.
+        """Wait after a change until no collection can remove the blobs that it relies on.
 
         Args:
-            since: what was known before the change began.
-            notes: the blobs that it relies on.
-            is_wide: whether it relies on what these blobs name, too.
+            since: the latest collection that was known before the change began.
+            notes: the blobs that the change relies on.
+            is_wide: whether it also relies on the blobs that these blobs name.
 
         Returns:
-            Whether a collection may have removed a blob since then, before it knew of the change: look again.
+            Whether a collection that did not know of the change may have removed a blob. Then the caller must look for its blobs again.
         """
         state = await self._share()
         if state.seen == since and since.is_over and not state.batches:
@@ -175,7 +175,7 @@ class Watch:
             try:
                 _, data = await self._requests.get(found.key)
             except Missing:
-                return frozenset()  # it is finished
+                return frozenset()  # the batch is finished
             self._batches[found.key] = decode_batch(found.key, data)
         return self._batches[found.key]
 
@@ -202,7 +202,7 @@ def decode_notes(key: str, data: bytes) -> tuple[Note, ...]:
 
 
 async def server_time(requests: Requests) -> int:
-    """Return the time by the server's clock, in nanoseconds since the epoch; it takes one request, or four if the server does not say it."""
+    """Return the server's time, in nanoseconds since the epoch. This takes one request, or four if the server does not report its time."""
     _, now_ns = await requests.server()
     if now_ns is not None:
         return now_ns
@@ -211,6 +211,6 @@ async def server_time(requests: Requests) -> int:
     try:
         return (await requests.head(key)).modified_ns
     except Missing:
-        raise ServerRefused(requests.address, reason=f"{key}: an object that was just written is not there") from None
+        raise ServerRefused(requests.address, reason=f"{key}: an object that was just written does not exist") from None
     finally:
         await requests.delete(key)

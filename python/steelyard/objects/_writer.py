@@ -1,4 +1,4 @@
-"""Writing: an ingest in the spool, which its commit sends to the server."""
+"""Writing: an ingest is in the spool until its commit sends it to the server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ("ObjectWriter",)
 
 
 class ObjectWriter(ProcessBound, Writer):
-    """An open ingest. Until its commit it is on this machine only, and as durable as one of `LocalStore`.
+    """An open ingest. Until its commit, it is only on this machine, and as durable as an ingest of `LocalStore`.
 
     Args:
         local: the ingest in the spool.
@@ -59,7 +59,7 @@ class ObjectWriter(ProcessBound, Writer):
         await self._local.sync()
 
     async def _commit(self, options: CommitOptions) -> Info:
-        # CANCEL: the ingest is kept, and the parts that the server has are noted; the next commit goes on.
+        # CANCEL: the ingest is kept, and the parts that the server has are noted. The next commit continues the upload.
         local = self._local
         try:
             digest, size, path = await local.seal(options)
@@ -76,5 +76,7 @@ class ObjectWriter(ProcessBound, Writer):
     @property
     def _local(self) -> LocalWriter:
         if self._ended:
-            raise WriterClosed(self.ref)  # its own commit has removed the ingest, which the spool calls aborted
+            raise WriterClosed(
+                self.ref
+            )  # its own commit has removed the ingest, which the spool would report as aborted
         return self._open
