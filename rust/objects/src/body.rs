@@ -1,8 +1,8 @@
-//! The body of an object, received by one request for as long as that goes well, and given in pieces.
+//! The body of an object, received by as few requests as possible, and returned in pieces.
 //!
-//! The task of a body receives ahead of its reader, up to `AHEAD` bytes, and has them hashed meanwhile. Where the connection
-//! breaks it asks for the rest. It ends, and gives its connection back, when the reader rests for `REST`, or when the
-//! reader is behind and other bodies wait: the next call of the reader starts it again.
+//! The task of a body receives up to `AHEAD` bytes ahead of its reader, which are hashed meanwhile. If the connection breaks, the
+//! task requests the rest. The task ends, and returns its connection, when the reader takes nothing for `REST`, or when the reader
+//! is behind and other bodies wait. The next call of the reader starts it again.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -24,22 +24,22 @@ use crate::operation::Outcome;
 use crate::request::Request;
 use crate::runtime::{Limits, SLOWEST};
 
-/// Bytes that are received ahead of the reader.
+/// The most bytes that are received ahead of the reader.
 const AHEAD: usize = 4 << 20;
 
-/// Bytes that are worth a wake of the reader.
+/// The least bytes for which a waiting reader is notified, unless the task ends.
 const PIECE: usize = 1 << 20;
 
-/// Bytes after which all attempts are allowed again, and the deadline is a new one.
+/// The bytes after which all attempts are allowed again, and the deadline starts again.
 const STEP: u64 = 4 << 20;
 
 /// How long a connection waits for a reader that is behind.
 const REST: Duration = Duration::from_secs(5);
 
-/// How often it looks meanwhile whether other bodies wait for a connection.
+/// How often the task checks meanwhile whether other bodies wait for a connection.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The body of an object, for its reader. Its connection and its memory go when it is dropped.
+/// The body of an object, for its reader. A drop releases its connection and its memory.
 pub struct Body(Arc<Shared>);
 
 pub(crate) struct Shared {
@@ -47,40 +47,40 @@ pub(crate) struct Shared {
     end: u64,
     hashing: Option<Arc<Hashing>>,
     state: Mutex<State>,
-    /// There is room again, of which the task is notified.
+    /// Notifies the task when there is room again.
     room: Notify,
 }
 
 struct State {
-    /// Received, and not yet taken.
+    /// The bytes that were received and not yet taken.
     ready: VecDeque<Bytes>,
     size: usize,
-    /// Where to receive on.
+    /// The position of the next byte to receive.
     offset: u64,
     /// The object has ended, perhaps before `end`.
     is_whole: bool,
-    /// A task receives, or is about to.
+    /// A task is receiving, or is about to.
     is_receiving: bool,
     task: Option<AbortHandle>,
     /// Notified when there is something to take.
     reader: Option<Arc<Request>>,
-    /// Why the last task ended, until the reader has it.
+    /// The failure that ended the last task, until the reader has taken it.
     failure: Option<Error>,
     is_closed: bool,
 }
 
-/// How a request for the rest has ended.
+/// The end of a request for the rest.
 enum Ended {
     /// The object has ended.
     Whole,
-    /// More can be asked for at once.
+    /// More can be requested at once.
     Again,
     /// The reader is behind.
     Rests,
 }
 
 impl Body {
-    /// These bytes of an object, hashed if there is an algorithm. No request is made before `Client::receive`.
+    /// A range of an object, hashed if there is an algorithm. `Client::receive` makes the first request.
     pub fn new(key: String, range: Range<u64>, algorithm: Option<Algorithm>) -> Self {
         let state = State {
             ready: VecDeque::new(),
@@ -97,7 +97,7 @@ impl Body {
         Self(Arc::new(Shared { key, end: range.end, hashing, state: Mutex::new(state), room: Notify::new() }))
     }
 
-    /// At most `most` of the next bytes, none at the end; None if the reader must wait for them.
+    /// Take at most `most` of the next bytes: no bytes at the end, and None if the reader must wait for them.
     pub fn take(&self, most: usize) -> Option<Vec<Bytes>> {
         let mut state = self.0.state();
         if state.ready.is_empty() {
@@ -121,12 +121,12 @@ impl Body {
         Some(taken)
     }
 
-    /// The digest of all bytes, if they are hashed, at the end.
+    /// The digest of all bytes, at the end, if they are hashed.
     pub fn digest(&self) -> Option<Digest> {
         self.0.hashing.as_ref()?.digest()
     }
 
-    /// End it: nothing more is received or given.
+    /// End the body: no more bytes are received or returned.
     pub fn close(&self) {
         let (task, ready) = {
             let mut state = self.0.state();
@@ -153,7 +153,7 @@ impl Drop for Body {
 }
 
 impl Shared {
-    /// Notify the reader by the request when there is something to take. Return whether a task must be started for that.
+    /// Have `request` end when there are bytes to take. Return whether the caller must start a task for that.
     pub(crate) fn wait(&self, request: &Arc<Request>) -> bool {
         let mut state = self.state();
         if state.is_closed {
@@ -172,7 +172,7 @@ impl Shared {
         false
     }
 
-    /// Note the task, which may have ended already.
+    /// Keep the handle of the task, which may have ended already.
     pub(crate) fn received_by(&self, task: AbortHandle) {
         let mut state = self.state();
         if state.is_closed {
@@ -183,7 +183,7 @@ impl Shared {
         }
     }
 
-    /// Receive until the object ends, the reader rests or nothing helps.
+    /// Receive until the object ends, the reader rests or another attempt is useless.
     pub(crate) async fn receive(self: Arc<Self>, bucket: &Bucket, limits: &Limits, tag: Option<String>, seconds: u64) {
         // Dropped when the task is aborted, too: the reader must not be left waiting.
         let stopped = Stopped(self);
@@ -204,7 +204,7 @@ impl Shared {
         }
     }
 
-    /// Ask for the rest, and receive what one connection gives.
+    /// Request the rest, and receive the bytes of one connection.
     async fn receive_rest(&self, bucket: &Bucket, limits: &Limits, tag: Option<String>, seconds: u64) -> Result<Ended> {
         let (Ok(_body), Ok(_bytes), Ok(_place)) = (
             limits.bodies.acquire().await,
@@ -214,7 +214,7 @@ impl Shared {
             return Err(Error::late(seconds));
         };
         let offset = self.state().offset;
-        // Where others wait, a connection is kept for as much as the reader has room for.
+        // If other bodies wait, request only as many bytes as the reader has room for.
         let end = if limits.is_crowded() { self.end.min(offset + AHEAD as u64) } else { self.end };
         let range = offset..end;
         let mut patience = Patience::new(seconds);
@@ -245,12 +245,12 @@ impl Shared {
         if !is_short && state.offset < end {
             return Err(Error::new(Kind::Unreachable, "the answer has ended early"));
         }
-        // Of an object that is shorter, or has more bytes in a range than belong there, the reader sees too few or too many.
+        // If the object is shorter, or the server sends more bytes than the range has, the body ends: the reader notices the wrong size.
         state.is_whole = is_short || state.offset > end || state.offset == self.end;
         Ok(if state.is_whole { Ended::Whole } else { Ended::Again })
     }
 
-    /// Add bytes; return how many the reader has not taken, and where to receive on.
+    /// Add bytes. Return how many the reader has not taken, and the position of the next byte to receive.
     fn add(&self, bytes: Bytes) -> (usize, u64) {
         if let Some(hashing) = &self.hashing {
             hashing.feed(bytes.clone());
@@ -270,7 +270,7 @@ impl Shared {
         (size, offset)
     }
 
-    /// Wait until half of the room is free; false if the connection is better given back.
+    /// Wait until half of the room is free. Return false if the task should return its connection first.
     async fn has_room(&self, limits: &Limits) -> bool {
         let began = Instant::now();
         while self.state().size > AHEAD / 2 {
@@ -282,7 +282,7 @@ impl Shared {
         true
     }
 
-    /// The task has ended.
+    /// Note the end of the task.
     fn stop(&self, failure: Option<Error>) {
         let (task, reader, outcome) = {
             let mut state = self.state();
@@ -293,7 +293,7 @@ impl Shared {
             let reader = state.reader.take();
             let outcome = match failure {
                 Some(failure) if reader.is_some() && state.size == 0 => Err(failure),
-                // What was received comes first.
+                // The reader takes the received bytes first.
                 failure => {
                     state.failure = failure;
                     Ok(Outcome::Done)
@@ -307,7 +307,7 @@ impl Shared {
         }
     }
 
-    /// Notify the reader, if it waits.
+    /// Notify the reader, if it is waiting.
     fn notify(&self, outcome: Result<Outcome>) {
         let reader = self.state().reader.take();
         if let Some(reader) = reader {
@@ -320,7 +320,7 @@ impl Shared {
     }
 }
 
-/// Ends the wait of the reader whatever happens to the task.
+/// Ends the wait of the reader, even if the task panics or is aborted.
 struct Stopped(Arc<Shared>);
 
 impl Drop for Stopped {
@@ -329,7 +329,7 @@ impl Drop for Stopped {
     }
 }
 
-/// The time that is left for the next bytes: as much as for a request of `STEP` bytes.
+/// The time left until the next `STEP` bytes must have arrived.
 struct Patience {
     seconds: u64,
     left: Duration,

@@ -1,4 +1,4 @@
-//! Requests for the bucket itself, which `object_store` has no calls for: it signs them, and they are made here.
+//! Requests that `object_store` has no calls for. It signs them, and this module sends them.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::OnceLock;
@@ -21,7 +21,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between two attempts.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The region of a bucket without one, as `object_store` has it.
+/// The default region, the same as that of `object_store`.
 const REGION: &str = "us-east-1";
 
 /// A bucket at its server.
@@ -29,14 +29,14 @@ pub(crate) struct Bucket {
     /// Its objects.
     pub(crate) store: AmazonS3,
     options: ClientOptions,
-    /// Made at the first request: few programs make one.
+    /// Created at the first request, because few programs make one.
     http: OnceLock<HttpClient>,
     region: String,
     signs: bool,
     retries: usize,
 }
 
-/// The parts of an answer that count.
+/// The parts of an answer that are used.
 struct Answer {
     status: u16,
     headers: HeaderMap,
@@ -44,13 +44,13 @@ struct Answer {
 }
 
 impl Bucket {
-    /// The bucket of a builder that has the settings `options` for its connections.
+    /// The bucket of a builder. `options` are the builder's settings for connections.
     pub(crate) fn new(mut builder: AmazonS3Builder, options: ClientOptions, retries: usize) -> Result<Self> {
         let value = |key: AmazonS3ConfigKey| builder.get_config_value(&key);
         let signs = value(AmazonS3ConfigKey::SkipSignature).is_none_or(|skips| skips != "true");
         let region = value(AmazonS3ConfigKey::Region).unwrap_or_else(|| REGION.to_owned());
         if !signs && value(AmazonS3ConfigKey::AccessKeyId).is_none() {
-            // `url` asks for credentials also where none are used.
+            // `url` needs credentials even if requests are not signed.
             builder = builder.with_access_key_id("none").with_secret_access_key("none");
         }
         Ok(Self { store: builder.build()?, options, http: OnceLock::new(), region, signs, retries })
@@ -73,7 +73,7 @@ impl Bucket {
         if answer.status == 200 { uploads::parse(&answer.body) } else { Err(answer.error()) }
     }
 
-    /// The server's name and time, which each of its answers has, whatever it says.
+    /// The server's name and time. Any answer has them, even a refusal.
     pub(crate) async fn server(&self) -> Result<Server> {
         let answer = self.ask(Method::HEAD, &[]).await?;
         let text = |name: &str| Some(answer.headers.get(name)?.to_str().ok()?.to_owned());
@@ -92,7 +92,7 @@ impl Bucket {
     pub(crate) async fn remove(&self, signed: &str) -> Result<()> {
         let mut request = HttpRequest::new(HttpRequestBody::empty());
         *request.method_mut() = Method::DELETE;
-        // Its query has the signature, which belongs into no message.
+        // The query has the signature, so no message may repeat the URL.
         let invalid = |_| Error::new(Kind::Invalid, "a signed removal: not a URL");
         *request.uri_mut() = signed.parse().map_err(invalid)?;
         let unanswered = |_| Error::new(Kind::Unreachable, "a signed removal: the server did not answer");
@@ -105,7 +105,7 @@ impl Bucket {
         }
     }
 
-    /// Send a request for the bucket; again if the server does not answer or has an error of its own.
+    /// Send a request for the bucket. Send it again if the server does not answer or reports an internal error.
     async fn ask(&self, method: Method, query: &[(&str, String)]) -> Result<Answer> {
         let mut pause = FIRST_PAUSE;
         for _ in 0..self.retries {
@@ -114,7 +114,7 @@ impl Bucket {
                 Ok(answer) if answer.error().kind == Kind::Unreachable => {}
                 ended => return ended,
             }
-            // Half of it by chance: many clients that were refused together come back one after the other.
+            // Half of the pause is random, so that many clients that were refused together do not return together.
             let share = f64::from(u32::MAX >> 1).recip() * f64::from(chance() >> 1);
             tokio::time::sleep(pause.div_f64(2.0) + pause.div_f64(2.0).mul_f64(share)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -133,7 +133,7 @@ impl Bucket {
             url.as_str().parse().map_err(|error| Error::new(Kind::Invalid, format!("{url}: {error}")))?;
         if self.signs {
             let credential = self.store.credentials().get_credential().await?;
-            // In the headers: texts of errors repeat the URL.
+            // The signature is in the headers, because texts of errors repeat the URL.
             AwsAuthorizer::new(&credential, "s3", &self.region).try_authorize(&mut request, None)?;
         }
         let answer = self.http()?.execute(request).await.map_err(|error| Error::of_transport(&error))?;
@@ -143,7 +143,7 @@ impl Bucket {
         Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
     }
 
-    /// The URL of the bucket. Only the crate knows it: it follows from five settings.
+    /// The URL of the bucket. It follows from five settings, so only `object_store` knows it.
     async fn url(&self) -> Result<Url> {
         let mut url = self.store.signed_url(Method::GET, &Path::default(), Duration::from_secs(1)).await?;
         url.set_query(None);
@@ -172,7 +172,7 @@ pub(crate) fn path(key: &str) -> Result<Path> {
     Path::parse(key).map_err(|error| Error::new(Kind::Invalid, error.to_string()))
 }
 
-/// A number by chance; a generator of random numbers would be one dependency more.
+/// A random number. A generator of random numbers would be a further dependency.
 #[allow(clippy::cast_possible_truncation, reason = "the lower half is as random")]
 fn chance() -> u32 {
     RandomState::new().hash_one(0) as u32

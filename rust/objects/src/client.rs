@@ -23,20 +23,20 @@ use crate::operation::{Meta, Operation, Outcome, Page, Payload};
 use crate::request::{Ending, Request};
 use crate::runtime::{Limits, SLOWEST, Threads, threads};
 
-/// The code of the system's refusal, where its error has none.
+/// The error code if the system refuses a thread without a code.
 const EAGAIN: i32 = 11;
 
-/// The name of the metadata of each object that this crate marks.
+/// The name of the metadata that marks an object as written by this crate.
 const MARK: &str = "steelyard";
 
-/// How a bucket is reached.
+/// The settings of a client.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Settings of `object_store`, by their names there: `bucket`, `region`, `endpoint`, `access_key_id` and so on.
+    /// Settings of `object_store`, with its names: `bucket`, `region`, `endpoint`, `access_key_id` and so on.
     pub options: Vec<(String, String)>,
     /// How often a request is tried again.
     pub retries: usize,
-    /// The longest time of a request with all attempts, in seconds, transfers of its bytes aside.
+    /// The longest time for a request with all its attempts, in seconds, without the time for the transfer of its bytes.
     pub timeout: u64,
 }
 
@@ -47,7 +47,7 @@ pub struct Client {
     timeout: u64,
 }
 
-/// The means of a request. It has no threads: the last client ends them, and waits for them.
+/// The resources that a request uses. It does not own the threads: the last client ends them and waits for them.
 #[derive(Clone)]
 struct Means {
     bucket: Arc<Bucket>,
@@ -56,9 +56,9 @@ struct Means {
 }
 
 impl Client {
-    /// A client. It connects with the first request.
+    /// A client. It connects at the first request.
     pub fn new(settings: &Settings) -> Result<Self> {
-        // TLS needs a library for its algorithms. Another part of the process may have chosen one, which is as good.
+        // TLS needs a library for its algorithms. If another part of the process has chosen one, that one is used.
         rustls::crypto::ring::default_provider().install_default().ok();
         let threads = threads()
             .map_err(|error| Error::new(Kind::NoThread(error.raw_os_error().unwrap_or(EAGAIN)), error.to_string()))?;
@@ -73,7 +73,7 @@ impl Client {
         self.spawn(|means| means.make(operation))
     }
 
-    /// Start several requests whose outcomes are waited for together. Each has a place, a deadline and an outcome of its own.
+    /// Start several requests as one `Request`, which ends when all have ended. Each has its own place, deadline and outcome.
     pub fn start_all(&self, operations: Vec<Operation>) -> Arc<Request> {
         self.spawn(|means| means.make_all(operations))
     }
@@ -91,7 +91,7 @@ impl Client {
         let work = work(Means { bucket, limits, timeout: self.timeout });
         let ending = Ending(Arc::clone(&request));
         let task = here.handle().spawn(async move {
-            // Moved in here: it is dropped when the task is aborted, too.
+            // Moved into the task, so that it is also dropped when the task is aborted.
             let ending = ending;
             ending.0.end(work.await);
         });
@@ -99,9 +99,9 @@ impl Client {
         request
     }
 
-    /// Start to receive a body, or go on; the outcome is there when there is something to take, or when that needs no wait.
+    /// Start or continue to receive a body. The request ends when there are bytes to take, or at the end of the body.
     ///
-    /// `tag` is the object's: `Precondition` if it is another one by now.
+    /// `tag` is the object's entity tag. The request fails with `Precondition` if the object has another one by now.
     pub fn receive(&self, body: &Body, tag: Option<String>) -> Arc<Request> {
         let request = Arc::new(Request::default());
         let Some(here) = self.threads.here() else {
@@ -128,14 +128,14 @@ impl Means {
 
     async fn make_all(self, operations: Vec<Operation>) -> Result<Outcome> {
         let mut outcomes: Vec<_> = operations.iter().map(|_| Err(Error::unended())).collect();
-        // CANCEL: a drop of the set ends its tasks.
+        // CANCEL: a drop of the set aborts its tasks.
         let mut tasks = JoinSet::new();
         for (index, operation) in operations.into_iter().enumerate() {
             let work = self.clone().make(operation);
             tasks.spawn(async move { (index, work.await) });
         }
         while let Some(ended) = tasks.join_next().await {
-            // One that has panicked keeps the outcome from above.
+            // A task that has panicked keeps its first outcome, which is a failure.
             if let Ok((index, outcome)) = ended
                 && let Some(place) = outcomes.get_mut(index)
             {
@@ -146,7 +146,7 @@ impl Means {
     }
 }
 
-/// Wait for a place and for memory, and then for the outcome, but not longer than the deadline.
+/// Wait for a place and for memory, and then at most `seconds` for the outcome.
 async fn within(
     limits: &Limits,
     bytes: usize,
@@ -167,7 +167,7 @@ fn bucket(settings: &Settings) -> Result<Bucket> {
         max_retries: settings.retries,
         retry_timeout: Duration::from_secs(settings.timeout),
     };
-    // One request may take long, if bytes still arrive: `within` has the limit of the whole.
+    // A request may take long as long as bytes arrive. `within` limits the whole.
     let mut options = ClientOptions::new()
         .with_timeout_disabled()
         .with_read_timeout(Duration::from_secs(settings.timeout))
@@ -186,7 +186,7 @@ fn bucket(settings: &Settings) -> Result<Bucket> {
         .with_retry(retry)
         .with_conditional_put(S3ConditionalPut::ETagMatch)
         .with_checksum_algorithm(Checksum::SHA256)
-        // One request for an object that is removed; not every server has the other one.
+        // Remove one object by one request, because not every server can remove many at once.
         .with_disable_bulk_delete(true)
         .with_disable_tagging(true);
     Bucket::new(builder, options, settings.retries)
@@ -277,12 +277,12 @@ async fn read(data: Payload) -> Result<Bytes> {
     read.map_err(|error| Error::new(Kind::File(error.raw_os_error().unwrap_or(5)), error.to_string()))
 }
 
-/// The metadata of a marked object. An object that another program writes at the same key lacks it.
+/// The metadata of a marked object. Objects of other programs lack it.
 fn marked() -> Attributes {
     Attributes::from_iter([(Attribute::Metadata(MARK.into()), AttributeValue::from("1"))])
 }
 
-/// An object that was looked at or read.
+/// The facts of an object that was looked at or read.
 fn looked_at(got: &GetResult) -> Meta {
     let is_ours = got.attributes.get(&Attribute::Metadata(MARK.into())).is_some();
     Meta { is_ours, ..meta(got.meta.clone()) }

@@ -10,11 +10,11 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// A failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// The kind, which decides the next move of a caller.
+    /// The kind, by which a caller decides what to do.
     pub kind: Kind,
-    /// The server's code, such as `NoSuchBucket`, where it gave one.
+    /// The server's code, such as `NoSuchBucket`, if it gave one.
     pub code: Option<String>,
-    /// For people. It has no credentials: requests are signed in their headers, and headers are in no text.
+    /// A text for people. It has no credentials: requests are signed in their headers, and no text has headers.
     pub message: String,
 }
 
@@ -23,9 +23,9 @@ pub struct Error {
 pub enum Kind {
     /// There is no such object, upload or bucket.
     NotFound,
-    /// The object exists already, or it is no longer the one that was asked for (HTTP 412).
+    /// The object exists already, or was replaced since its tag was read (HTTP 412).
     Precondition,
-    /// Another request for the same object is under way (HTTP 409): try again.
+    /// Another request for the same object is running (HTTP 409): try again.
     Conflict,
     /// The credentials are wrong, or do not permit the operation.
     Denied,
@@ -44,17 +44,17 @@ pub enum Kind {
 }
 
 impl Error {
-    /// A failure without a code of the server.
+    /// A failure without a code from the server.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self { kind, code: None, message: message.into() }
     }
 
-    /// The task of the request ended before it had an outcome.
+    /// The failure of a request whose task ended before it had an outcome.
     pub(crate) fn unended() -> Self {
         Self::new(Kind::Unreachable, "the request ended without an outcome")
     }
 
-    /// The request took longer than its deadline.
+    /// The failure of a request that took longer than its deadline.
     pub(crate) fn late(seconds: u64) -> Self {
         Self::new(Kind::Unreachable, format!("no answer within {seconds} s"))
     }
@@ -84,7 +84,7 @@ impl From<object_store::Error> for Error {
 }
 
 impl Error {
-    /// The failure that an answer is, by its status and its body.
+    /// The failure of a request, by the status and the body of the answer.
     pub(crate) fn of_answer(status: u16, body: &str) -> Self {
         let kind = match status {
             401 | 403 => Kind::Denied,
@@ -92,7 +92,7 @@ impl Error {
             409 => Kind::Conflict,
             412 => Kind::Precondition,
             429 | 500 | 502..=599 => Kind::Unreachable,
-            // 501 too: the server has answered that it will not.
+            // 501, too: another attempt would not succeed.
             _ => Kind::Refused,
         };
         let code = element(body, "Code");
@@ -106,7 +106,7 @@ impl Error {
     }
 }
 
-/// The error that was meant: one of a request that was repeated for the rest of a body is wrapped in another one.
+/// The original error: `object_store` wraps the error of a request that it repeated for the rest of a body.
 fn innermost(error: object_store::Error) -> object_store::Error {
     let object_store::Error::Generic { store, source } = error else { return error };
     match source.downcast::<object_store::Error>() {
@@ -115,7 +115,7 @@ fn innermost(error: object_store::Error) -> object_store::Error {
     }
 }
 
-/// The text for people: of the server's answer, if there is one.
+/// The text for people, from the server's answer if there is one.
 fn message(code: Option<&str>, status: Option<u16>, text: String) -> String {
     match (code, element(&text, "Message"), status) {
         (Some(code), Some(said), _) => format!("{code}: {said}"),
@@ -151,7 +151,7 @@ fn is_transport(error: &object_store::Error) -> bool {
     false
 }
 
-/// The HTTP status that a text of `object_store` names: its type with the number is private.
+/// The HTTP status in a text of `object_store`, whose type with the number is private.
 fn status_in(text: &str) -> Option<u16> {
     let after = text.split_once("status code: ")?.1;
     after.get(..3)?.parse().ok()

@@ -1,4 +1,4 @@
-//! A hash of bytes that arrive, computed on a thread beside the task that receives them.
+//! A hash of arriving bytes, computed on another thread than that of the task that receives them.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,16 +9,16 @@ use steelyard_core::hash::Hasher;
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 
-/// Bytes that are worth a wake of a thread.
+/// The bytes for which hashing starts on a thread. Fewer bytes wait for more.
 const ENOUGH: usize = 512 << 10;
 
-/// Bytes that may wait for their hash.
+/// The bytes beyond which the receiving task waits for the hash.
 const MOST: usize = 4 << 20;
 
 /// The hash of bytes in order.
 pub(crate) struct Hashing {
     state: Mutex<State>,
-    /// Fewer bytes wait, or none are hashed at the moment.
+    /// Notifies when fewer bytes wait, or when the thread has ended.
     progress: Notify,
 }
 
@@ -35,7 +35,7 @@ impl Hashing {
         Self { state: Mutex::new(state), progress: Notify::new() }
     }
 
-    /// Have bytes hashed after those before. They may wait for more.
+    /// Add the next bytes. They may wait for more before they are hashed.
     pub(crate) fn feed(self: &Arc<Self>, bytes: Bytes) {
         let mut state = self.state();
         state.size += bytes.len();
@@ -45,7 +45,7 @@ impl Hashing {
         }
     }
 
-    /// Wait until not too many bytes wait for their hash.
+    /// Wait until at most `MOST` bytes wait for their hash.
     pub(crate) async fn has_room(self: &Arc<Self>) {
         while self.state().size > MOST {
             self.progress.notified().await;
@@ -72,7 +72,7 @@ impl Hashing {
         let Some(hasher) = state.hasher.take() else { return };
         drop(state);
         let this = Arc::clone(self);
-        // Should it never run, the runtime ends, and with it the task that would wait for it.
+        // It fails to run only when the runtime ends, and then the task that would wait for it ends, too.
         drop(spawn_blocking(move || this.run(hasher)));
     }
 

@@ -1,7 +1,7 @@
 //! Requests to S3-compatible object stores.
 //!
 //! A [`Client`] starts [`Request`]s, which run on a tokio runtime of this crate. No call waits: a request notifies its owner,
-//! who then takes the outcome. The crate knows nothing of blobs, labels or leases: `python/steelyard/objects` has the layout.
+//! which then takes the outcome. The crate knows nothing of blobs, labels or leases: `python/steelyard/objects` defines the layout.
 
 pub mod body;
 mod bucket;

@@ -18,7 +18,7 @@ pub enum Operation {
         data: Bytes,
         /// Fail with `Precondition` if the object exists.
         create: bool,
-        /// Mark it as written by this crate. A server that keeps the mark as an attribute of a file takes longer for it.
+        /// Mark it as written by this crate. Servers that store the mark as an attribute of a file take longer for it.
         mark: bool,
     },
     /// Read an object or a part of it.
@@ -35,30 +35,30 @@ pub enum Operation {
         /// Its key.
         key: String,
     },
-    /// Remove an object; one that does not exist is no error.
+    /// Remove an object. It is not an error if the object does not exist.
     Delete {
         /// Its key.
         key: String,
     },
-    /// Sign removals of objects, which the server refuses when their time has passed. No request is made.
+    /// Sign removals of objects. The server refuses them after `seconds`. This makes no request.
     SignRemovals {
         /// The keys.
         keys: Vec<String>,
-        /// How long they are valid from now on, by the clock of this machine, in seconds.
+        /// How long the signatures are valid, in seconds, by the clock of this machine.
         seconds: u64,
     },
-    /// Remove an object by a signed removal; one that does not exist is no error. It is tried once.
+    /// Remove an object by a signed removal, in one attempt. It is not an error if the object does not exist.
     Remove {
         /// The signed removal.
         url: String,
     },
     /// List objects in the order of their keys.
     List {
-        /// Their keys begin so.
+        /// The prefix of their keys.
         prefix: String,
-        /// Only keys after this one.
+        /// The key after which the listing begins.
         after: Option<String>,
-        /// At most so many; the server gives at most 1,000.
+        /// The most objects. A server returns at most 1,000.
         limit: usize,
     },
     /// Copy an object at the server.
@@ -84,7 +84,7 @@ pub enum Operation {
         /// Its bytes.
         data: Payload,
     },
-    /// Make the object of all parts of a multipart upload.
+    /// Create the object from all parts of a multipart upload.
     Complete {
         /// The key of the object.
         key: String,
@@ -100,16 +100,16 @@ pub enum Operation {
         /// The upload's ID.
         upload: String,
     },
-    /// List multipart uploads that are unfinished.
+    /// List unfinished multipart uploads.
     Uploads {
-        /// Their keys begin so.
+        /// The prefix of their keys.
         prefix: String,
-        /// The end of the page before.
+        /// The end of the previous page.
         after: Option<UploadMarker>,
-        /// At most so many; the server gives at most 1,000.
+        /// The most uploads. A server returns at most 1,000.
         limit: usize,
     },
-    /// Ask the server for its name and its time.
+    /// Request the server's name and time.
     Server,
 }
 
@@ -120,11 +120,11 @@ pub enum Payload {
     Bytes(Bytes),
     /// A range of a file, which is read when the request starts.
     File {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Where the part begins.
+        /// The position of the first byte.
         offset: u64,
-        /// Its bytes.
+        /// The number of bytes.
         size: usize,
     },
 }
@@ -140,7 +140,7 @@ impl Payload {
 }
 
 impl Operation {
-    /// The bytes that it sends or asks for, as far as is known.
+    /// The number of bytes that it sends or requests, as far as it is known.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Put { data, .. } => data.len(),
@@ -151,7 +151,7 @@ impl Operation {
     }
 }
 
-/// The facts that the server keeps of an object.
+/// The metadata of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
     /// Its key.
@@ -160,9 +160,9 @@ pub struct Meta {
     pub size: u64,
     /// Its entity tag.
     pub tag: Option<String>,
-    /// When it was written, by the server's clock: nanoseconds since the epoch.
+    /// The time at which it was written, by the server's clock: nanoseconds since the epoch.
     pub modified_ns: i64,
-    /// Whether it has the mark of this crate; unknown (false) in a listing.
+    /// Whether it has the mark of this crate. Always false in a listing.
     pub is_ours: bool,
 }
 
@@ -175,14 +175,14 @@ pub struct Page {
     pub more: bool,
 }
 
-/// A multipart upload that is unfinished.
+/// An unfinished multipart upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upload {
     /// The key of its object.
     pub key: String,
     /// Its ID.
     pub id: String,
-    /// When it was begun, by the server's clock: nanoseconds since the epoch.
+    /// The time of its start, by the server's clock: nanoseconds since the epoch.
     pub begun_ns: i64,
 }
 
@@ -195,10 +195,10 @@ pub struct UploadPage {
     pub next: Option<UploadMarker>,
 }
 
-/// The end of a page of uploads, where the next one begins.
+/// The end of a page of uploads, after which the next page begins.
 ///
-/// S3 pages by key and ID together, but no such page begins at versitygw 1.8.0, which orders by key as S3 does, nor at `SeaweedFS`
-/// 4.48, which orders by ID. A key alone is understood by S3, too: the next page then begins at the next key.
+/// S3 accepts a key and an ID together. versitygw 1.8.0, which orders by key as S3 does, and `SeaweedFS` 4.48, which orders by ID, do not.
+/// A key alone works with S3, too: the next page then begins at the next key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UploadMarker {
     /// After all uploads of this key.
@@ -210,30 +210,30 @@ pub enum UploadMarker {
 /// A server, as it describes itself.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Server {
-    /// Its name, if it gives one.
+    /// Its name, if it reports one.
     pub name: Option<String>,
-    /// Its time, in whole seconds, if it gives one: nanoseconds since the epoch.
+    /// Its time, if it reports one: whole seconds, in nanoseconds since the epoch.
     pub now_ns: Option<i64>,
 }
 
 /// The result of an operation.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It is done.
+    /// The operation has succeeded, and has no result.
     Done,
-    /// The tag of the object that was written, the ID of an upload, or what `Complete` needs of a part.
+    /// The tag of the object that was written, the ID of an upload, or the text of a part for `Complete`.
     Text(String),
     /// Signed removals, in order.
     Texts(Vec<String>),
-    /// An object and bytes of it.
+    /// The metadata of an object, and bytes of it.
     Object(Meta, Bytes),
-    /// An object.
+    /// The metadata of an object.
     Meta(Meta),
-    /// Objects.
+    /// A page of objects.
     Page(Page),
-    /// Uploads.
+    /// A page of uploads.
     Uploads(UploadPage),
-    /// A server.
+    /// The server's name and time.
     Server(Server),
     /// The results of several operations, in order.
     All(Vec<Result<Outcome>>),

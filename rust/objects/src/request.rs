@@ -1,4 +1,4 @@
-//! A request under way: it notifies its owner once, when its outcome is there.
+//! A running request: it notifies its owner once, when its outcome is there.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +10,7 @@ use crate::operation::Outcome;
 /// Called when the outcome is there.
 pub type Notify = Box<dyn FnOnce() + Send>;
 
-/// A request under way, or its outcome.
+/// A running request, or its outcome.
 #[derive(Default)]
 pub struct Request {
     state: Mutex<State>,
@@ -20,7 +20,7 @@ pub struct Request {
 struct State {
     notify: Option<Notify>,
     outcome: Option<Result<Outcome>>,
-    /// The task that makes the request, until it is over: it keeps descriptors of the runtime open.
+    /// The task that makes the request. The handle keeps descriptors of the runtime open, so it is dropped when the request is over.
     task: Option<AbortHandle>,
     is_over: bool,
 }
@@ -37,13 +37,13 @@ impl Request {
         }
     }
 
-    /// Take the outcome. There is none before the notification, and none a second time.
+    /// Take the outcome. Before the notification, and from the second call on, there is none, and this fails with `Cancelled`.
     pub fn take(&self) -> Result<Outcome> {
         let taken = self.state().outcome.take();
         taken.unwrap_or_else(|| Err(Error::new(Kind::Cancelled, "the outcome was taken already")))
     }
 
-    /// End it early; its owner is notified. The server may have done what it was asked.
+    /// End the request early, and notify its owner. The server may have carried it out.
     pub fn cancel(&self) {
         let task = self.state().task.take();
         self.end(Err(Error::new(Kind::Cancelled, "cancelled")));
@@ -52,7 +52,7 @@ impl Request {
         }
     }
 
-    /// Note the task that makes the request, which is then the caller's to let run.
+    /// Keep the handle of the task that makes the request. If the request has ended already, abort the task.
     pub(crate) fn made_by(&self, task: AbortHandle) {
         let mut state = self.state();
         if state.is_over {
@@ -74,7 +74,7 @@ impl Request {
             state.outcome = Some(outcome);
             (state.notify.take(), state.task.take())
         };
-        drop(task); // not while the state is locked: the last handle of a task ends what the task owns, which may end the request
+        drop(task); // not while the state is locked: dropping the last handle drops the task's values, and one of them may end the request
         if let Some(notify) = notify {
             notify();
         }
@@ -85,7 +85,7 @@ impl Request {
     }
 }
 
-/// Ends a request whatever happens to the task that makes it: a panic must not leave its owner waiting.
+/// Ends a request when its task ends, even by a panic, so that the owner never waits in vain.
 pub(crate) struct Ending(pub(crate) Arc<Request>);
 
 impl Drop for Ending {

@@ -1,4 +1,4 @@
-//! The threads of all requests of the process: they start with the first client and end with the last.
+//! The threads for all requests of the process. They start with the first client and end with the last.
 
 use std::io;
 use std::panic::catch_unwind;
@@ -10,26 +10,26 @@ use steelyard_core::threads::check_room;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Semaphore;
 
-/// Threads that work for requests: what takes processor time is the hash in each signature.
+/// The threads that run requests. Most of their processor time is the hash in each signature.
 const WORKERS: usize = 2;
 
-/// Threads that look up the addresses of servers, read files and hash bodies.
+/// The most threads that look up the addresses of servers, read files and hash bodies.
 const BLOCKING: usize = 4;
 
-/// Threads that start with the first client. One is for names and files: without it, a request that needs one would wait for as long as
-/// the system refuses a thread.
+/// The threads that start with the first client. One is for names and files. Without it, a request that needs such a thread would wait
+/// as long as the system refuses one.
 const STEADY: usize = WORKERS + 1;
 
-/// How long a thread without work stays: longer than any process.
+/// How long an idle thread stays: longer than any process lives.
 const KEEP: Duration = Duration::from_secs(1 << 32);
 
-/// Requests at once in the process. More wait for one of them to end.
+/// The most requests at once in the process. Further requests wait for a place.
 const REQUESTS: usize = 128;
 
-/// Bodies that are received at once in the process, so that readers, however slow, leave most places to other requests.
+/// The most bodies that are received at once in the process, so that slow readers leave most places to other requests.
 const BODIES: usize = 32;
 
-/// Bytes of all requests at once in the process, in units of `UNIT`.
+/// The most bytes of all requests at once in the process.
 const BYTES: usize = 256 << 20;
 
 /// The longest wait for the threads to end.
@@ -61,7 +61,7 @@ static CURRENT: Mutex<Option<Shared>> = Mutex::new(None);
 
 /// The threads of this process; they are started if there are none.
 pub(crate) fn threads() -> io::Result<Arc<ProcessBound<Threads>>> {
-    // No fork may come in between: the child would find the mutex locked.
+    // A fork must not happen in between: the child would find the mutex locked.
     undivided(|| {
         let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((process, threads)) = &*current
@@ -79,7 +79,7 @@ pub(crate) fn threads() -> io::Result<Arc<ProcessBound<Threads>>> {
 impl Threads {
     fn start() -> io::Result<Self> {
         check_room(STEADY)?;
-        // tokio panics where the system refuses a thread: others may have taken the room in the meantime.
+        // tokio panics if the system refuses a thread: other programs may have started threads since `check_room`.
         let runtime = catch_unwind(build).unwrap_or_else(|_| Err(io::ErrorKind::WouldBlock.into()))?;
         Ok(Self { runtime: Some(runtime), limits: Arc::new(Limits::new()) })
     }
@@ -108,12 +108,12 @@ impl Limits {
         Self { requests, bytes, bodies }
     }
 
-    /// How many permits of `bytes` so many bytes need.
+    /// The number of permits of the semaphore `bytes` that `bytes` bytes need.
     pub(crate) fn units(bytes: usize) -> u32 {
         u32::try_from(bytes.div_ceil(UNIT).min(BYTES / UNIT)).unwrap_or(u32::MAX)
     }
 
-    /// Whether as many bodies are received as may be.
+    /// Whether the most bodies are being received.
     pub(crate) fn is_crowded(&self) -> bool {
         self.bodies.available_permits() == 0
     }
@@ -122,7 +122,7 @@ impl Limits {
 impl Drop for Threads {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Requests end at their next wait, so this waits for a file that is being read, bytes that are being hashed, or a name that is being looked up.
+            // Requests end at their next wait, so this only waits for file reads, hashing and name lookups.
             runtime.shutdown_timeout(END);
         }
     }

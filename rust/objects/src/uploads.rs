@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::error::{Error, Kind, Result};
 use crate::operation::{Upload, UploadMarker, UploadPage};
 
-/// S3's `ListMultipartUploadsResult`. Other elements are passed over.
+/// S3's `ListMultipartUploadsResult`. Other elements are ignored.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Listing {

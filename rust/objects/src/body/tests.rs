@@ -1,4 +1,4 @@
-//! The bytes, ends and failures that the reader of a body gets, without a server. `tests/objects/test_streams.py` has the requests.
+//! The bytes, ends and failures that the reader of a body gets, without a server. `tests/objects/test_streams.py` tests the requests.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -6,14 +6,14 @@ use tokio::runtime::Builder;
 
 use super::*;
 
-/// A body of so many bytes, and what its task sees of it.
+/// A body of `size` bytes, and the part of it that its task uses.
 fn body(size: u64) -> (Body, Arc<Shared>) {
     let body = Body::new("key".to_owned(), 0..size, None);
     let shared = body.shared();
     (body, shared)
 }
 
-/// A request, and how often its owner was notified.
+/// A request, and the number of notifications of its owner.
 fn request() -> (Arc<Request>, Arc<AtomicUsize>) {
     let (request, count) = (Arc::new(Request::default()), Arc::new(AtomicUsize::new(0)));
     let notified = Arc::clone(&count);
@@ -27,7 +27,7 @@ fn bytes(size: usize) -> Bytes {
     Bytes::from((0..size).map(|byte| (byte % 251).to_le_bytes()[0]).collect::<Vec<_>>())
 }
 
-/// The bytes that are taken; None where the reader must wait.
+/// The bytes that were taken; None if the reader must wait.
 fn taken(body: &Body, most: usize) -> Option<Vec<u8>> {
     body.take(most).map(|pieces| pieces.concat())
 }

@@ -1,4 +1,4 @@
-//! Failures keep the server's code, and have a kind that a caller can act on.
+//! Failures keep the server's code, and their kind tells a caller what to do.
 
 use super::{Error, Kind};
 

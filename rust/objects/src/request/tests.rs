@@ -1,4 +1,4 @@
-//! A request notifies once: at its outcome, at its cancellation, or at once if either was before.
+//! A request notifies its owner once: at its outcome, at its cancellation, or at once if one of them came before.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
