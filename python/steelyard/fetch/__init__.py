@@ -6,14 +6,14 @@
 | `fetch_many` | download many URLs at once |
 | `Sums` | the digests of a file such as ``SHA256SUMS`` |
 
-They work with every `Store`, on asyncio and trio. URLs need the extra ``http``, which is imported with the first one.
+They work with every `Store`, on asyncio and trio. URLs need the extra ``http``, which is imported with the first URL.
 
-**Versions.** A download is continued only where its bytes belong together: by Range with If-Range on a strong validator (RFC 9110), or if
+**Versions.** A download is continued only if its bytes belong to one version: by Range with If-Range on a strong validator (RFC 9110), or if
 the digest of the whole is known. Otherwise each attempt begins at the start. A blob never has bytes of two versions of a file.
 
 **Large files.** Several ranges of one version are requested at once, and stored in order.
 
-**Secrets.** User, password and query of a URL are never part of errors, refs, progress and logs. Credentials go to the URL's own host only.
+**Secrets.** Errors, refs, progress and logs never contain the user, password or query of a URL. Credentials go only to the URL's own host.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class FetchItem(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         url: the URL.
         expected: the digest that the file must have, or None. If that blob is already stored, nothing is requested.
-        size: the size that it must have, or None.
-        ref: the base of the ref, or None for one that is made of the URL.
+        size: the size that the file must have, or None.
+        ref: the base of the ref, or None for a base that is made from the URL.
         name: an image name for the blob, or None.
         headers: fields for the URL's own host, for example ``Authorization``.
     """
@@ -104,37 +104,37 @@ async def fetch(
 ) -> PutResult:
     """Download a file into a store, durably, and return its digest, its size and whether it was new.
 
-    After an interruption, also by ``kill -9``, the same call resumes the download. A file of up to 1 MiB is received in memory and
-    begins at its start instead. What a fetch stores is protected from garbage collection by the lease of `store`, or else until the fetch
-    ends, and by `name`.
+    After an interruption, even by ``kill -9``, the same call resumes the download. A file of up to 1 MiB is received in memory instead, and
+    each attempt begins at its start. The lease of `store` protects the blob from garbage collection; without a lease, the blob is protected
+    until the fetch ends. After that, `name` protects it.
 
     Args:
         store: any store.
         url: ``http://`` or ``https://``. User and password in it are sent as Basic authorization.
-        open_at: a source in place of a URL: called with an offset, it returns the bytes from there on. It may raise `ConnectionError`,
-            `TimeoutError` or `Unreachable`, and is then called again.
+        open_at: a source in place of a URL: called with an offset, it returns the bytes from that offset on. If it raises `ConnectionError`,
+            `TimeoutError` or `Unreachable`, it is called again.
         expected: the digest that the file must have. If that blob is already stored, nothing is requested.
         size: the size that the file must have.
         algorithm: the algorithm of the blob's digest; by default that of `expected`, or SHA-256.
         labels: labels for a new blob; an existing blob keeps its labels.
-        ref: the base of the ref of the ingest, by default made of the URL; the digest or the validator is added to it. With `open_at` and
-            no `expected`, it is the whole ref, and names these bytes: choose another when the source changes.
-        name: an image name, which then holds the blob; it may move.
-        headers: fields for the URL's own host; they do not follow a redirect to another one. Fields that the fetch writes itself, such as
+        ref: the base of the ref of the ingest, by default made from the URL; the digest or the validator is added to it. With `open_at` and
+            no `expected`, it is the whole ref, and stands for exactly these bytes: choose another one when the source changes.
+        name: an image name that is set to the blob. An existing name is moved.
+        headers: fields for the URL's own host. A redirect to another host does not get them. Fields that the fetch writes itself, such as
             Range, are refused.
-        ranges: the most ranges of a large file that are requested at once, each on a connection of its own: 64 MiB and more, from a
-            server that takes ranges, with a strong validator or a known digest. Up to 8 MiB of each wait in memory.
-        retries: how often and how long it tries again.
+        ranges: the most ranges of a large file that are requested at once, each on its own connection. A file is large from 64 MiB on. The
+            server must support ranges, and there must be a strong validator or a known digest. Up to 8 MiB of each range wait in memory.
+        retries: how often and how long to try again.
         tls: certificates and keys; by default those that the machine trusts.
         on_progress: called with `Progress`.
 
     Raises:
-        Unreachable: the server does not answer, or its answers break off, and the attempts are used up.
+        Unreachable: the server does not answer, or its responses are cut off, and the attempts are used up.
         NotFound: the server does not have the file (404, 410).
         ServerRefused: another status, or an untrusted certificate.
         InvalidResponse: a response that contradicts itself or the request, a content coding, or a redirect that is not followed.
         UnexpectedSize, UnexpectedDigest: the file has another size or digest than the caller or the server says.
-        InvalidArgument: the URL, a header, or the proxy of the environment; or neither or both of `url` and `open_at`.
+        InvalidArgument: the URL, a header or the proxy of the environment is invalid; or neither or both of `url` and `open_at` are given.
         ImportError: the extra ``http`` is not installed.
         StorageError, and any other error of the store or of `open_at`.
 
@@ -187,9 +187,9 @@ def fetch_many(
 ) -> AsyncGenerator[PutManyResult, None]:
     """Download many URLs at once, and yield each result as it finishes; its `source` is the item.
 
-    `items` is read only as fast as results are taken. Each download holds at most about 1 MiB, and each further range of a large file up to
-    8 MiB, so memory is bounded by `concurrency` and `per_host`.
-    A failed item does not stop the others. Close the iterator (`contextlib.aclosing`) to stop early. What was stored is protected from
+    `items` is read only as fast as results are taken. Each download holds at most about 1 MiB in memory, and each further range of a large
+    file up to 8 MiB, so memory is bounded by `concurrency` and `per_host`.
+    A failed item does not stop the others. Close the iterator (`contextlib.aclosing`) to stop early. Stored blobs are protected from
     garbage collection until the iterator ends. The other arguments are those of `fetch`.
 
     Args:
@@ -197,20 +197,20 @@ def fetch_many(
         items: URLs, or items with more options.
         concurrency: the most items in work at a time: downloads, and small files that are being stored, together where possible.
         per_host: the most connections to one host at a time.
-        ranges: the most ranges of one large file at once, as those of `fetch`. They take connections that no other file waits for.
+        ranges: the most ranges of one large file at once, as for `fetch`. They only use connections that no other file waits for.
         algorithm: the algorithm of the digests of items without `expected`.
         labels: labels for new blobs.
         retries: how often and how long each item is tried again.
         tls: certificates and keys.
         on_progress: called with `Progress`; its name is the URL without secrets.
-        errors: ``"raise"`` yields only successes, and raises the errors of failed items at the end; ``"yield"`` yields a result for each
-            failed item, too.
+        errors: ``"raise"`` yields only successes, and raises the errors of failed items at the end; ``"yield"`` also yields a result for
+            each failed item.
 
     Raises:
         ExceptionGroup: items failed; see `Store.put_many`.
-        InvalidArgument: `concurrency`, `per_host` or `ranges` is less than 1, or `errors` is something else.
-        InvalidLabel: at once, not for each item.
-        LeaseEnded: the lease of this call, or of `store`, has ended; the items that are left are not stored.
+        InvalidArgument: `concurrency`, `per_host` or `ranges` is less than 1, or `errors` is neither ``"raise"`` nor ``"yield"``.
+        InvalidLabel: a label is invalid. Raised at once, not for each item.
+        LeaseEnded: the lease of this call, or of `store`, has ended; the remaining items are not stored.
     """
     check_concurrency(concurrency)
     check_concurrency(per_host)
@@ -268,7 +268,7 @@ def _check(ref: str | None, name: str | None) -> None:
 async def _fetch(
     guard: LeaseGuard, origin: Origin, wanted: Wanted, earlier: EarlierIngests, name: str | None
 ) -> PutResult:
-    """Store what an origin has, unless its digest is known and stored, and set the name."""
+    """Store the file of an origin, unless its digest is known and already stored, and set the name."""
     result = await _stored(guard, wanted.options)
     if result is None:
         result = await Transfer(guard.store, origin, wanted).run(earlier)
@@ -279,7 +279,7 @@ async def _fetch(
 
 
 async def _stored(guard: LeaseGuard, options: PutOptions) -> PutResult | None:
-    """Return the result for a blob whose digest is known, and that is already stored. It is protected from now on."""
+    """Return the result for a blob whose digest is known and that is already stored, or None. From now on it is protected."""
     digest = options.expected
     info = None if digest is None else (await guard.store.infos([digest])).get(digest)
     if digest is None or info is None or not await guard.find_stored({digest: info.size}):

@@ -1,4 +1,4 @@
-"""URLs: what is requested, what may be shown, and the credentials that are neither."""
+"""URLs, split into the part that is requested, the part that may be shown, and the credentials."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     """A URL in parts. Only `shown` may be printed.
 
     Attributes:
-        url: what is requested: without user, password and fragment.
+        url: the requested URL, without user, password and fragment.
         shown: scheme, host, port and path.
         scheme: ``http`` or ``https``.
         host: the host, in lower case.
@@ -46,7 +46,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_standard_port(self) -> bool:
-        """Whether the port is that of the scheme, which need not be named."""
+        """Whether the port is the default port of the scheme."""
         return self.port == _PORTS[self.scheme]
 
     def joined(self, location: str) -> Address:
@@ -58,7 +58,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         return parse_url(urljoin(self.url, location))
 
     def trusts(self, other: Address) -> bool:
-        """Return whether credentials for this URL may go to the other: the same host, port and scheme, or from http to https."""
+        """Return whether credentials for this URL may go to `other`: to the same scheme, host and port, or from port 80 to 443 of one host."""
         if self.host != other.host:
             return False
         if (self.scheme, self.port) == (other.scheme, other.port):
@@ -103,7 +103,7 @@ def parse_url(url: str) -> Address:
 
 
 def _ref(shown: str, query: str) -> str:
-    """Return the base of a ref. Refs are listed and logged, and a query may be a secret."""
+    """Return the base of a ref. Refs are listed and logged, so a query, which may be a secret, is hashed."""
     return f"fetch:{shown}" + (f"?{hashlib.sha256(query.encode()).hexdigest()[:32]}" if query else "")
 
 

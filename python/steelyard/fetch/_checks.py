@@ -1,4 +1,4 @@
-"""Answers compared with what the caller expects, and with what is known of the file."""
+"""Checks of answers against the caller's expectations, and against the known facts of the file."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ __all__ = ("check_answer", "check_end", "noted")
 
 
 def check_answer(shown: str, wanted: PutOptions, total: int | None, digest: Digest | None, answer: Answer) -> None:
-    """Compare an answer with what the caller expects, and a part with what is known of the rest.
+    """Compare an answer with the caller's expectations, and a part with the known size and digest of the file.
 
     Args:
         shown: the source, for people.
-        wanted: what the caller expects.
-        total: the size of the file so far as it is known.
-        digest: the digest of the file so far as it is known.
+        wanted: the caller's expectations.
+        total: the size of the file, or None if it is not known.
+        digest: the digest of the file, or None if it is not known.
         answer: the answer.
 
     Raises:
-        UnexpectedSize, UnexpectedDigest: the file is another one.
-        Changed: the part is.
-        InvalidResponse: nothing would distinguish the end of the bytes from a broken connection.
+        UnexpectedSize, UnexpectedDigest: the file has another size or digest than the caller expects.
+        Changed: the part belongs to another version.
+        InvalidResponse: the end of the bytes could not be distinguished from a broken connection.
     """
     stated = answer.digest
     if wanted.size is not None and answer.total is not None and answer.total != wanted.size:
@@ -42,10 +42,10 @@ def check_answer(shown: str, wanted: PutOptions, total: int | None, digest: Dige
 
 
 def check_end(shown: str, wanted: PutOptions, total: int | None, answer: Answer, place: int) -> None:
-    """Refuse bytes after the end.
+    """Refuse bytes after the end of the file or the part.
 
     Raises:
-        UnexpectedSize, InvalidResponse: `place`, which the bytes so far have reached, is after it.
+        UnexpectedSize, InvalidResponse: `place`, the position after the bytes so far, is beyond the end.
     """
     if wanted.size is not None and place > wanted.size:
         raise noted(UnexpectedSize(expected=wanted.size, actual=place), shown)
@@ -56,6 +56,6 @@ def check_end(shown: str, wanted: PutOptions, total: int | None, answer: Answer,
 
 
 def noted(error: Exception, shown: str) -> Exception:
-    """Return an error with a note of the source."""
+    """Return the error with a note that names the source."""
     error.add_note(f"fetch: {shown}")
     return error

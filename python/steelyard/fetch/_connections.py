@@ -22,7 +22,7 @@ __all__ = ("Connections", "connected", "drain")
 
 _MOST_REDIRECTS = 10
 _DRAINED_BYTES = 64 << 10
-"""A body without use, of a redirect or an error, is read up to here, because its connection can then be used again."""
+"""The most bytes that are read of an unused body, of a redirect or an error, so that its connection can be used again."""
 
 _DRAIN_SECONDS = 2.0
 _REDIRECTS = {301, 302, 303, 307, 308}
@@ -41,16 +41,16 @@ class Connections:
     async def answered(
         self, address: Address, own: Mapping[str, str], fields: Mapping[str, str], *, spare: bool = False
     ) -> Exchange:
-        """Request a URL, follow redirects, and return the exchange whose response is none. The caller closes it.
+        """Request a URL, follow redirects, and return the first exchange whose response is not a redirect. The caller closes it.
 
         Args:
             address: the URL.
-            own: fields for its own host only: they may have credentials.
+            own: fields only for the URL's own host, because they may have credentials.
             fields: fields for every host.
-            spare: whether to raise `Busy` in place of a wait for a free connection.
+            spare: whether to raise `Busy` instead of waiting for a free connection.
 
         Raises:
-            InvalidResponse: a redirect leads from https to http, to something else than HTTP, or too far.
+            InvalidResponse: a redirect leads from https to http or to a URL that is not HTTP, or there are too many redirects.
             Transient: there is no response.
         """
         target, trusted = address, True
@@ -68,7 +68,7 @@ class Connections:
                 await drain(exchange)
             finally:
                 await exchange.aclose()
-            # A password in a redirect was chosen by a server. It is not used, so that none goes where its owner did not send it.
+            # A password in a redirect was chosen by a server, so it is not used. The caller's credentials go only to trusted hosts.
             trusted = trusted and target.trusts(following)
             target = msgspec.structs.replace(following, authorization=target.authorization if trusted else None)
         raise InvalidResponse(address.shown, expected=f"at most {_MOST_REDIRECTS} redirects", actual="more")
@@ -76,7 +76,7 @@ class Connections:
 
 @managed
 async def connected(*, per_host: int, retries: Retries, tls: ssl.SSLContext | None) -> AsyncIterator[Connections]:
-    """Give the connections of one call, and close them at its end."""
+    """Yield the connections of one call, and close them at its end."""
     connections = Connections(per_host=per_host, retries=retries, tls=tls)
     try:
         yield connections
@@ -86,7 +86,7 @@ async def connected(*, per_host: int, retries: Retries, tls: ssl.SSLContext | No
 
 
 async def drain(exchange: Exchange) -> None:
-    """Read a short body without use."""
+    """Read and drop a short body."""
     size = 0
     with anyio.move_on_after(_DRAIN_SECONDS), suppress(Transient):
         async with aclosing(exchange.pieces()) as pieces:
@@ -97,7 +97,7 @@ async def drain(exchange: Exchange) -> None:
 
 
 def _merged(fields: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
-    """Return fields, with others in place of those of the same name. The case of a name does not count: RFC 9110, 5.1."""
+    """Return `fields` with `own` added. A field of `own` replaces one of the same name, in any case of letters: RFC 9110, 5.1."""
     names = {str(name).lower() for name in own}
     return {name: value for name, value in fields.items() if str(name).lower() not in names} | dict(own)
 
@@ -106,7 +106,7 @@ def _redirected(address: Address, target: Address, location: str) -> Address:
     """Return the target of a redirect.
 
     Raises:
-        InvalidResponse: it is not to be followed.
+        InvalidResponse: the redirect must not be followed.
     """
     try:
         following = target.joined(location)

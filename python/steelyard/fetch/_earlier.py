@@ -1,8 +1,8 @@
 """The ingests that earlier fetches left.
 
-The ref of an ingest has two parts: its **base**, which is made of the URL or given by the caller, and its **proof**, which says
-what its bytes are a part of: the digest of the whole, or the validator of one version. So an ingest never has to record which version
-it holds, and bytes of two versions are never in one ingest. The proof is as durable as the ingest itself.
+The ref of an ingest has two parts: its **base**, which is made from the URL or given by the caller, and its **proof**, which identifies
+the whole that its bytes belong to: the digest of the whole, or the validator of one version. So an ingest needs no record of its version,
+and never has bytes of two versions. The proof is as durable as the ingest itself.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from steelyard.model import Status
 __all__ = ("ONCE", "EarlierIngests", "joined", "proof_of_validator", "validator_of_proof")
 
 ONCE = "once:"
-"""The proof of an ingest whose bytes prove nothing: its fetch discards it, and a later one does after a crash."""
+"""The proof of an ingest that cannot be resumed. Its fetch discards it, or a later fetch after a crash."""
 
-# The last of such words begins the proof: a base may be any text.
+# A base may be any text, so the last of these words begins the proof.
 _REF = re.compile(r"(.*) ((?:etag|modified|once|sha256|sha384|sha512|blake3):[^\n]*)", re.DOTALL)
 
 
@@ -42,12 +42,12 @@ def validator_of_proof(proof: str) -> str | None:
 
 
 def _serves(proof: str, algorithm: Algorithm) -> bool:
-    """Whether a proof is a validator, or a digest by that algorithm."""
+    """Return whether a proof is a validator, or a digest of the algorithm."""
     if validator_of_proof(proof) is not None:
         return True
     try:
         return Digest.parse(proof).algorithm == algorithm
-    except InvalidDigest:  # that of another program, or `ONCE`
+    except InvalidDigest:  # the ref of another program, or `ONCE`
         return False
 
 
@@ -64,7 +64,7 @@ class EarlierIngests:
 
     @classmethod
     async def by(cls, store: Store) -> EarlierIngests:
-        """Return the ingests of a store. One list serves all fetches of a call."""
+        """List the ingests of a store. All fetches of a call use one list."""
         return cls(await store.list_statuses())
 
     def get(self, ref: str) -> Status | None:
@@ -72,10 +72,10 @@ class EarlierIngests:
         return self._by_ref.get(ref)
 
     def newest(self, base: str, algorithm: Algorithm) -> tuple[str, Status] | None:
-        """Return proof and status of the ingest of that base that was last changed, if it can be resumed for a digest by that algorithm."""
+        """Return the proof and status of the latest ingest of a base that can be resumed for a digest of the algorithm, or None."""
         found = [(proof, status) for proof, status in self._by_base.get(base, ()) if _serves(proof, algorithm)]
         return max(found, key=lambda one: one[1].updated_at, default=None)
 
     def useless(self, base: str) -> list[str]:
-        """Return the refs of ingests of that base that cannot be resumed."""
+        """Return the refs of the ingests of a base that cannot be resumed."""
         return [status.ref for proof, status in self._by_base.get(base, ()) if proof.startswith(ONCE)]

@@ -16,11 +16,11 @@ _STRONG = re.compile(r'"[\x21\x23-\x7e]{0,1000}"')
 _RANGE = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(?:(\d{1,18})|\*)", re.ASCII)
 
 _CLOCKS = timedelta(seconds=60)
-"""How much older than the response a file must be for its time to be a strong validator, whatever clocks the two have."""
+"""The time by which a file must be older than the response, so that its time is a strong validator even if two clocks differ."""
 
 
 def strong_validator(headers: Mapping[str, str]) -> str | None:
-    """Return what goes into If-Range to get a part of the same bytes only, or None if the server says nothing so strong.
+    """Return the value for If-Range that selects only parts of the same bytes, or None if the response has no strong validator.
 
     Spec: RFC 9110, 8.8.2.2 and 13.1.5. A time does not count beside an entity tag, even a weak one.
     """
@@ -35,7 +35,7 @@ def strong_validator(headers: Mapping[str, str]) -> str | None:
 
 
 def agrees(headers: Mapping[str, str], validator: str) -> bool:
-    """Return whether a part is of the version with that validator.
+    """Return whether a part belongs to the version with the validator.
 
     Spec: RFC 9110, 15.3.7. A part has the entity tag that the whole has, but need not repeat the time.
     """
@@ -45,7 +45,7 @@ def agrees(headers: Mapping[str, str], validator: str) -> bool:
 
 
 def content_range(value: str | None) -> tuple[int | None, int | None, int | None] | None:
-    """Return first byte, last byte and total of a Content-Range; None if there is none, or one without sense."""
+    """Return the first byte, last byte and total of a Content-Range, or None if it is absent or contradicts itself."""
     match = _RANGE.fullmatch(value or "")
     if match is None:
         return None
@@ -62,7 +62,7 @@ def length_of(headers: Mapping[str, str]) -> int | None:
 
 
 def retry_after(value: str | None, *, now: datetime | None = None) -> float | None:
-    """Return the seconds of a Retry-After, which has a number or a time; None if there is none."""
+    """Return the seconds of a Retry-After, which is a number or a time, or None if it is absent or malformed."""
     if value is None:
         return None
     if re.fullmatch(r"\d{1,9}", value.strip(), re.ASCII):

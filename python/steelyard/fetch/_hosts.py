@@ -1,8 +1,8 @@
-"""Connections to hosts: a bounded number to each, and those that are idle are used again.
+"""Connections to hosts: each host has a bounded number, and idle connections are used again.
 
-The connections are those of httpcore2, the lower layer of httpx2. httpx2's client logs whole URLs, with what is secret in them, keeps cookies,
-and follows redirects by other rules. Its pool looks at each of its connections before and after each request, which takes more time than the
-request of a small file. httpcore2 is imported with the first URL, and is in the extra ``http``.
+The connections are those of httpcore2, the lower layer of httpx2. The client of httpx2 logs whole URLs with their secrets, keeps cookies,
+and follows redirects by other rules. Its pool checks all its connections before and after each request, which takes more time than the
+request of a small file. httpcore2 is imported with the first URL, and is part of the extra ``http``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ except ImportError as error:
 __all__ = ("Exchange", "Hosts", "url_as_sent")
 
 _READ_BYTES = 256 << 10
-"""How much is read at a time: a step of the event loop costs more than these bytes."""
+"""The bytes that are read at a time. A step of the event loop costs more than these bytes."""
 
 _IDLE_SECONDS = 5.0
 _MOST_IDLE = 64
@@ -46,7 +46,7 @@ _Place: TypeAlias = tuple[str, str, int]
 
 
 class _Connection(httpcore2.AsyncHTTP11Connection):
-    """A connection, with a quick look at whether its server has ended it while it was idle."""
+    """A connection with a quick check whether its server has closed it while it was idle."""
 
     READ_NUM_BYTES = _READ_BYTES
 
@@ -57,7 +57,7 @@ class _Connection(httpcore2.AsyncHTTP11Connection):
         self.idle_since = 0.0
 
     def is_usable(self) -> bool:
-        # An idle connection on which something has arrived was ended: the server has nothing to say.
+        # Any input on an idle connection means that the server has closed it: there is no request to answer.
         return time.monotonic() < self.idle_since + _IDLE_SECONDS and not self._poll.poll(0)
 
 
@@ -88,7 +88,7 @@ class Exchange:
         self.headers = combined(response.headers)
 
     async def pieces(self) -> AsyncGenerator[Buffer, None]:
-        """Yield the body as it was sent, without decoding.
+        """Yield the body as the server sent it, without decoding.
 
         Raises:
             Transient: the connection broke.
@@ -108,8 +108,8 @@ class Exchange:
                     await body.aclose()
 
     async def aclose(self) -> None:
-        """Give the connection back if the whole body was read, or else end it."""
-        # CANCEL: an unread response ends its connection; no place on the host stays taken.
+        """Return the connection for reuse if the whole body was read. Otherwise close it."""
+        # CANCEL: shielded, because an unread response must close its connection and free its place on the host.
         with anyio.CancelScope(shield=True):
             try:
                 await self._response.aclose()
@@ -143,7 +143,7 @@ class Hosts:
         """Send a request as soon as the host has a connection for it, and return the exchange, which the caller closes.
 
         Raises:
-            Busy: the host has none, and the request is `spare`.
+            Busy: the host has no free connection, and the request is `spare`.
             Transient: there is no response.
             ServerRefused: the certificate is not trusted.
             InvalidArgument: the URL or a field cannot be sent, or the proxy of the environment is not valid.
@@ -181,7 +181,7 @@ class Hosts:
         return Exchange(self, place, sender, response)
 
     def leave(self, place: _Place) -> None:
-        """Let another request have the connection."""
+        """Free the place on the host for another request."""
         host = self._hosts[place]
         host.free.release()
         self._left(place, host)
@@ -192,7 +192,7 @@ class Hosts:
             del self._hosts[place]
 
     async def give_back(self, place: _Place, sender: _Sender) -> None:
-        """Keep a connection for the next request, if it can have one."""
+        """Keep a connection for the next request, if it can be used again."""
         if not isinstance(sender, _Connection) or not sender.is_idle():
             return  # a pool keeps its own connections, and the response has closed this one
         sender.idle_since = time.monotonic()
@@ -229,7 +229,7 @@ class Hosts:
         return _Connection(url.origin, stream)
 
     def _trusted(self) -> ssl.SSLContext:
-        """Return what TLS trusts. It is made once, because to load the machine's certificates takes 20 ms."""
+        """Return the TLS context. It is created once, because loading the machine's certificates takes 20 ms."""
         if self._trusts is None:
             self._trusts = self._tls or httpcore2.default_ssl_context()
             self._trusts.set_alpn_protocols(["http/1.1"])
@@ -247,7 +247,7 @@ class Hosts:
 
 
 def url_as_sent(target: Address) -> httpcore2.URL:
-    """Return a URL as it is sent: in ASCII.
+    """Return the ASCII form of a URL that is sent.
 
     Raises:
         InvalidArgument: the host is not valid.
@@ -267,8 +267,8 @@ def url_as_sent(target: Address) -> httpcore2.URL:
 
 
 def _proxy(target: Address) -> str | None:
-    """Return the proxy that the environment has for a URL."""
-    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - slow to import, and needed where there is one only
+    """Return the proxy for a URL from the environment, or None."""
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - slow to import, and needed only with a proxy
 
     if proxy_bypass(target.host):
         return None
@@ -279,7 +279,7 @@ def _proxy(target: Address) -> str | None:
 
 def _through(proxy: str, tls: ssl.SSLContext) -> httpcore2.AsyncConnectionPool:
     """Return a pool whose connections go through a proxy."""
-    import httpx2  # noqa: PLC0415 - slow to import, and needed where there is a proxy only
+    import httpx2  # noqa: PLC0415 - slow to import, and needed only with a proxy
 
     try:
         found = httpx2.Proxy(proxy)

@@ -1,4 +1,4 @@
-"""A file on a server of HTTP, and its responses.
+"""A file on an HTTP server, and its responses.
 
 Spec: RFC 9110 (ranges), RFC 9530 (digests).
 """
@@ -30,13 +30,13 @@ from steelyard.model import Buffer
 __all__ = ("HttpOrigin", "connected")
 
 _OWN = {"accept-encoding", "content-length", "host", "if-range", "range", "transfer-encoding"}
-"""Fields that a fetch writes itself, or that only a request with a body has."""
+"""Fields that a fetch writes itself, or that belong to requests with a body."""
 
 _TRANSIENT = {429, 500, 502, 503, 504}
 
 
 class HttpOrigin(Origin):
-    """A file on a server of HTTP."""
+    """A file on an HTTP server."""
 
     def __init__(
         self, connections: Connections, address: Address, headers: Mapping[str, str], *, algorithm: Algorithm
@@ -76,7 +76,7 @@ class HttpOrigin(Origin):
 
     def _whole(self, response: Exchange, pieces: AsyncIterator[Buffer]) -> Answer:
         headers, size = response.headers, length_of(response.headers)
-        # A Content-Digest is that of this message: of the file only if the message is the file.
+        # A Content-Digest is the digest of this message. It is the file's digest only if the message is the whole file.
         stated = self._digest(headers, "repr-digest") or self._digest(headers, "content-digest")
         return Answer(
             offset=0,

@@ -1,4 +1,4 @@
-"""Where bytes come from: anything that can be opened at an offset."""
+"""Sources of bytes: anything that can be opened at an offset."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _RETRIED = (ConnectionError, TimeoutError, BrokenResourceError, Unreachable)
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """The bytes of a source from an offset on, and what is known of the whole.
+    """The bytes of a source from an offset on, and the known facts of the whole.
 
     Attributes:
-        offset: the place of the first byte.
-        end: the place after the last byte, or None if unknown.
+        offset: the position of the first byte.
+        end: the position after the last byte, or None if unknown.
         total: the size of the whole, or None if unknown.
         framed: whether the end of `pieces` proves that they are complete.
         validator: the strong validator of this version, or None.
         digest: the digest of the whole according to the source, or None.
-        is_part: whether it is a part.
-        takes_ranges: whether the source gives any part that it is asked for.
+        is_part: whether it is a part of the source.
+        takes_ranges: whether the source supports requests for any range.
         pieces: the bytes.
     """
 
@@ -66,12 +66,12 @@ class Origin(ABC):
         """Open the source.
 
         Args:
-            offset: where to begin. The answer may begin at 0 nevertheless.
-            validator: at an offset above 0, the validator of the version that is needed, if it has one. Another version is
+            offset: the position to begin at. The answer may begin at 0 nevertheless.
+            validator: at an offset above 0, the validator of the required version, if it has one. Another version is
                 answered from 0.
-            end: the place after the last byte that is wanted, or None for the end of the source. Only a source that takes ranges is
-                asked for it.
-            spare: whether to raise `Busy` in place of a wait for a free connection.
+            end: the position after the last byte that is wanted, or None for the end of the source. It is given only to a source that
+                takes ranges.
+            spare: whether to raise `Busy` instead of waiting for a free connection.
 
         Raises:
             Transient: another attempt may succeed.
@@ -82,7 +82,7 @@ class Origin(ABC):
 
 
 class FunctionOrigin(Origin):
-    """A source that a function of the caller's opens."""
+    """A source that a function of the caller opens."""
 
     def __init__(self, open_at: OpenAt, *, size: int | None, shown: str) -> None:
         self.shown = shown
@@ -103,7 +103,7 @@ class FunctionOrigin(Origin):
             async with opened(source) as pieces, aclosing(_each(pieces)) as each:
                 yield Answer(offset=offset, pieces=each, total=self._size)
         finally:
-            # It was opened for this call, so it ends with it; `opened` leaves an iterator to its caller.
+            # The source was opened for this call, so it is closed with it. `opened` leaves an iterator open.
             close = getattr(source, "aclose", None)
             if close is not None:
                 await close()

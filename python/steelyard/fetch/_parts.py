@@ -1,7 +1,7 @@
 """Several ranges of one version of a file at once.
 
-Bytes are hashed and stored in order. So the file is cut into **parts**, each is one range request, and only the next few are on their way. The
-bytes of the first of them are given on as they arrive; those of the others wait in memory until all bytes before them are stored.
+Bytes are hashed and stored in order. So the file is split into **parts** of one range request each, and only the next few parts are requested
+at a time. The bytes of the first part are passed on as they arrive. Those of the others wait in memory until all earlier bytes are stored.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from steelyard.model import Buffer
 __all__ = ("LEAST_BYTES", "Parts", "UnexpectedPart", "Version")
 
 LEAST_BYTES = 64 << 20
-"""A file, or what is left of it, is fetched in parts if it is at least so large."""
+"""The least size of a file, or of the rest of one, that is fetched in parts."""
 
 _PART_BYTES = 8 << 20
-"""On fast connections the time of a request counts beside that of its bytes."""
+"""The size of a part. On fast connections, the overhead of a request would count for smaller ones."""
 
 
-class UnexpectedPart(Exception):  # it ends in one request for the rest, whose answer decides
+class UnexpectedPart(Exception):  # it leads to one request for the rest, and the answer decides
     """An answer is not the part that was requested."""
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
-    """The version of a file that the parts are of.
+    """The version of a file that the parts belong to.
 
     Attributes:
-        validator: its strong validator, or None if only the digest of the whole proves what belongs together.
+        validator: its strong validator, or None if only the digest of the whole proves that the parts belong together.
         digest: the digest of the whole, or None.
         total: the size.
     """
@@ -55,10 +55,10 @@ class Parts:
         origin: the file.
         version: the version.
         begin: the offset.
-        most: the most parts at once, on their way or in memory.
+        most: the most parts that are requested or in memory at once.
 
     Attributes:
-        is_refused: whether the server did not answer the request for a part.
+        is_refused: whether a request for a part has failed before it was answered.
     """
 
     def __init__(self, origin: Origin, version: Version, *, begin: int, most: int) -> None:
@@ -76,14 +76,14 @@ class Parts:
         self.is_refused = False
 
     async def run(self, take: Callable[[Buffer], Awaitable[None]]) -> None:
-        """Give all bytes to `take`, in order.
+        """Pass all bytes to `take`, in order.
 
         Raises:
-            UnexpectedPart: the server has another version now, or does not give the ranges that it is asked for.
-            Transient: a connection broke, or the server asks to wait.
+            UnexpectedPart: the server has another version now, or does not return the requested ranges.
+            Transient: a connection broke, or the server asks the client to wait.
 
         Cancellation:
-            The bytes that were not given are dropped.
+            The bytes that were not passed on are dropped.
         """
         async with task_group() as tasks:
             tasks.start_soon(partial(self._work, spare=False))
@@ -109,7 +109,7 @@ class Parts:
         """Fetch parts, on one connection at a time.
 
         Args:
-            spare: whether to end when the host has no connection for it. One worker is not, so that every part is fetched.
+            spare: whether to end when the host has no free connection. One worker is not spare, so that every part is fetched.
         """
         self._workers += 1
         try:

@@ -9,14 +9,14 @@ from steelyard._runtime.backoff import pause_seconds
 __all__ = ("Busy", "Changed", "Pauses", "Retries", "Transient", "Unsatisfiable")
 
 _PROGRESS_BYTES = 1 << 20
-"""The bytes beyond all earlier attempts after which failures are counted from 0 again."""
+"""The progress beyond all earlier attempts after which failures are counted from 0 again."""
 
 
 class Retries(msgspec.Struct, frozen=True, kw_only=True):
     """How often and how long a fetch tries again.
 
-    Responses with status 429, 500, 502, 503 and 504, broken connections and silence are followed by another attempt. The pause
-    before it is random, up to a bound that doubles each time, and never shorter than a Retry-After of the server.
+    A fetch tries again after the status 429, 500, 502, 503 or 504, after a broken connection, and after silence. The pause before the next
+    attempt is random, up to a bound that doubles each time, and never shorter than the server's Retry-After.
 
     Attributes:
         attempts: the most attempts in a row that bring less than 1 MiB of new bytes.
@@ -31,8 +31,8 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
     silence_seconds: float = 30.0
 
 
-class Transient(Exception):  # not an error of its own: it ends in another attempt, or in `Unreachable`
-    """An attempt failed, and another one may not.
+class Transient(Exception):  # internal: it leads to another attempt, or to `Unreachable`
+    """An attempt failed, and another one may succeed.
 
     Attributes:
         reason: the reason, in words.
@@ -46,18 +46,18 @@ class Transient(Exception):  # not an error of its own: it ends in another attem
 
 
 class Busy(Exception):  # as above
-    """The host has no connection that is free, and none was to be waited for."""
+    """The host has no free connection, and the request should not wait for one."""
 
 
 class Changed(Exception):  # as above
-    """The source has other bytes now than those that the ingest holds."""
+    """The source has changed since the bytes in the ingest were received."""
 
 
 class Unsatisfiable(Exception):  # as above
     """The source ends before the requested offset.
 
     Attributes:
-        total: its size, or None if it does not say.
+        total: its size, or None if it does not report it.
     """
 
     def __init__(self, total: int | None) -> None:
@@ -73,11 +73,11 @@ class Pauses:
         self._failures = self._highest = 0
 
     def next(self, error: Transient, offset: int) -> float | None:
-        """Return the seconds to wait before the next attempt, or None if there is none.
+        """Return the seconds to wait before the next attempt, or None if there must be no further attempt.
 
         Args:
             error: the failure.
-            offset: how far the fetch has come. Only what no earlier attempt reached is progress.
+            offset: the position that the fetch has reached. Only bytes beyond all earlier attempts are progress.
         """
         retries = self._retries
         if offset >= self._highest + _PROGRESS_BYTES:

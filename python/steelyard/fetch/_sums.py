@@ -1,4 +1,4 @@
-"""Files of digests, as sha256sum and the programs of BSD write them."""
+"""Files of digests, as sha256sum and the BSD programs write them."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ class Sums:
         return cls(digests)
 
     def digest_of(self, url: str) -> Digest | None:
-        """Return the digest of the file of a URL or path, or None.
+        """Return the digest for a URL or path, or None.
 
-        A name counts if the path ends with it. Of several, the longest does; a name is compared in whole parts. The path of a URL is
-        decoded first (``%20``); another path is taken as it is.
+        A name matches if the path ends with it, compared in whole parts. The longest matching name counts. The path of a URL is decoded
+        first (``%20``); another path is not.
 
         Raises:
-            InvalidArgument: it looks like a URL and is not valid.
+            InvalidArgument: the URL is not valid.
         """
         path = _path_in(url) if "://" in url else url
         parts = [part for part in path.split("/") if part not in {"", "."}]

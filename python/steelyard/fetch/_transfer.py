@@ -1,8 +1,8 @@
-"""One fetch: requests until the whole is stored.
+"""One fetch: requests until the whole file is stored.
 
-**Never two versions in one blob.** Bytes are added to an ingest only if its proof holds for them: a part that was sent under a strong
-validator of the same version, or any bytes if the digest of the whole is known, because the commit then compares it. What has no such
-proof begins at its start with each attempt.
+**Never two versions in one blob.** Bytes are added to an ingest only if its proof covers them: a part that was sent under a strong
+validator of the same version, or any bytes if the digest of the whole is known, because the commit then compares it. Without a proof,
+each attempt begins at the start of the file.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from steelyard.transfer import open_writer
 __all__ = ("Transfer", "Wanted")
 
 _SMALL_BYTES = 1 << 20
-"""The most bytes of a file that is received in memory and put as a whole, without an ingest: to receive it again is quick."""
+"""The largest file that is received in memory and put as a whole, without an ingest. Receiving it again is quick."""
 
 _SHORT_PART_BYTES = 64 << 10
-"""A server may send less than the range. The rest of a part that is at least so long is requested at once."""
+"""A server may send less than the requested range. If it has sent at least this much, the rest is requested at once, without a pause."""
 
 _ABORT_SECONDS = 2.0
 _GIVEN = "given"
@@ -54,9 +54,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         base: the base of the ref.
-        is_given: whether the caller vouches for the bytes under the ref `base`.
+        is_given: whether the caller guarantees that `base`, as the whole ref, always stands for the same bytes.
         options: the options of a put; the ref is not used.
-        retries: when and how often it tries again.
+        retries: when and how often to try again.
         ranges: the most ranges at once.
     """
 
@@ -68,7 +68,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Transfer:
-    """The state of one fetch. Its ingest is opened when more bytes come than are kept in memory."""
+    """The state of one fetch. Its ingest is opened when more bytes arrive than are kept in memory."""
 
     def __init__(self, store: Store, origin: Origin, wanted: Wanted) -> None:
         self._store = store
@@ -109,7 +109,7 @@ class Transfer:
                     await self._pause(pauses, error)
                 else:
                     if isinstance(result, bytes):
-                        return await self._put(result)  # here, because its connection is free for others now
+                        return await self._put(result)  # after the connection was returned for other files
                     if result is not None:
                         return result
         except AlreadyExists as stored:
@@ -128,7 +128,7 @@ class Transfer:
         await anyio.sleep(seconds)
 
     async def _resume(self, earlier: EarlierIngests) -> None:
-        """Open the ingest of an earlier fetch, and discard those that prove nothing."""
+        """Open the ingest of an earlier fetch, and discard the ingests that cannot be resumed."""
         for ref in earlier.useless(self._wanted.base):
             await self._drop(ref)
         proof = self._proof_of(None)
@@ -149,7 +149,7 @@ class Transfer:
 
     async def _drop(self, ref: str) -> None:
         with suppress(NotFound, Unavailable):
-            # Another fetch may be at it: with the writer, no other has it.
+            # Another fetch may be using the ingest. The open writer excludes it.
             writer = await self._store.writer(ref)
             try:
                 await self._store.abort(ref)
@@ -157,7 +157,7 @@ class Transfer:
                 await writer.aclose()
 
     def _proof_of(self, answer: Answer | None) -> str | None:
-        """Return the proof of the bytes of an answer; without one, that of the bytes of any answer."""
+        """Return the proof of the bytes of an answer. For None, return the proof that does not depend on the answer, if there is one."""
         if self._options.expected is not None:
             return str(self._options.expected)
         if self._wanted.is_given:
@@ -187,7 +187,7 @@ class Transfer:
         return self._writer
 
     async def _attempt(self) -> PutResult | bytes | None:
-        """Make one request. Return the result, or a whole small file, or None if there is more to request."""
+        """Make one request. Return the result, the bytes of a whole small file, or None if another request is needed."""
         offset = await self._offset()
         if self._in_parts and self._writer is not None and self._total is not None:
             return await self._take_parts(self._writer, self._total)
@@ -208,17 +208,17 @@ class Transfer:
             raise Transient("the file changed") from None
 
     async def _offset(self) -> int:
-        """Return where the next request begins."""
+        """Return the position at which the next request begins."""
         writer = self._writer
         if writer is None or self._proof is None:
             return 0
         if self._total and writer.offset >= self._total:
-            # All bytes are there. One of them is requested again, because only a response says that this is still the version.
+            # All bytes are there. The last one is requested again, because only a response shows that the version is still current.
             await writer.truncate(self._total - 1)
         return writer.offset
 
     async def _continues(self, writer: Writer, answer: Answer) -> bool:
-        """Return whether the ingest takes the answer; bytes that it may not keep for that are truncated."""
+        """Return whether the ingest can continue with the answer. Bytes of another version are truncated before."""
         if not answer.offset and (self._proof is None or self._proof_of(answer) != self._proof):
             await self._discard()
             return False
@@ -233,7 +233,7 @@ class Transfer:
         return True
 
     async def _begin(self, answer: Answer) -> PutResult | bytes | None:
-        """Receive an answer from the start of the file: a small one in memory, another one into an ingest."""
+        """Receive an answer from the start of the file: a small file in memory, a larger one into an ingest."""
         self._reset()
         self._total = self._total if answer.total is None else answer.total
         self._digest = self._digest or answer.digest
@@ -253,9 +253,9 @@ class Transfer:
             except Transient as error:
                 if self._total is not None or proof is None:
                     raise
-                broken = error  # of a file that may be large: the bytes so far are kept
+                broken = error  # the file may be large, so the bytes so far are kept
         writer = await self._open(proof)
-        if writer.offset:  # another fetch left it meanwhile
+        if writer.offset:  # another fetch has left bytes meanwhile
             await self._continues(writer, answer)
         return await self._take(writer, answer, first, broken)
 
@@ -280,7 +280,7 @@ class Transfer:
             raise self._noted(error) from None
 
     def _noted(self, error: Exception) -> Exception:
-        """Return an error of the store, with the source in place of the ref of the ingest if it is an unexpected digest."""
+        """Return an error of the store. An UnexpectedDigest names the source in place of the ref of the ingest."""
         if isinstance(error, UnexpectedDigest):
             return noted(UnexpectedDigest(expected=error.expected, actual=error.actual), self._origin.shown)
         return error
@@ -288,17 +288,17 @@ class Transfer:
     async def _take(
         self, writer: Writer, answer: Answer, first: list[Buffer], broken: Transient | None = None
     ) -> PutResult | None:
-        """Write an answer to the ingest, without the bytes that it has already, and commit it if it is complete.
+        """Write the new bytes of an answer to the ingest, and commit the ingest if it is complete.
 
         Args:
             writer: the writer.
             answer: the answer.
-            first: its pieces that were received already.
+            first: the pieces of the answer that were received already.
             broken: the error after these pieces, or None.
         """
         if self._splits(writer, answer):
             self._in_parts = True
-            return None  # this answer is dropped: its first bytes are all that it has cost
+            return None  # the answer is dropped; only its first bytes were received
         begin, place = writer.offset, answer.offset
         for piece in first:
             place = await self._write(writer, piece, place, answer)
@@ -315,14 +315,14 @@ class Transfer:
         return None
 
     def _splits(self, writer: Writer, answer: Answer) -> bool:
-        """Return whether the rest of the file is requested in parts: it is large, and the parts of one version are known."""
+        """Return whether the rest of the file is requested in parts: it is large, and a proof shows that the parts belong together."""
         has_place = answer.offset == writer.offset and self._total is not None
         is_proved = self._validator is not None or self._digest is not None
         is_large = has_place and (self._total or 0) - writer.offset >= LEAST_BYTES
         return self._ranges > 1 and answer.takes_ranges and is_proved and is_large
 
     async def _take_parts(self, writer: Writer, total: int) -> PutResult | None:
-        """Write the rest of the file, with several requests at once. Another answer than the part ends in one request."""
+        """Write the rest of the file, with several requests at once. After an unexpected answer, continue with single requests."""
         version = Version(validator=self._validator, digest=self._digest, total=total)
         parts = Parts(self._origin, version, begin=writer.offset, most=self._ranges)
 
@@ -342,7 +342,7 @@ class Transfer:
         return await self._commit(writer, total)
 
     async def _write(self, writer: Writer, piece: Buffer, place: int, answer: Answer) -> int:
-        """Write the new bytes of a piece from that place in the file, and return the place after it."""
+        """Write the new bytes of a piece that begins at `place` in the file, and return the position after it."""
         data = memoryview(piece)
         after = place + len(data)
         self._check_end(after, answer)
@@ -356,7 +356,7 @@ class Transfer:
         try:
             check_end(self._origin.shown, self._options, self._total, answer, place)
         except (UnexpectedSize, InvalidResponse):
-            self._proof = None  # a server that sends more than it says is not believed
+            self._proof = None  # a server that sends more bytes than it has announced is not trusted
             raise
 
     async def _commit(self, writer: Writer, total: int) -> PutResult | None:
@@ -367,7 +367,7 @@ class Transfer:
             is_mixed, self._is_mixed = self._is_mixed, False
             await self._discard()
             if is_mixed and not self._is_second_try:
-                # The file, or the store, may have changed in between: from the start, once.
+                # The file or the store may have changed in between: fetch the file once more from its start.
                 self._is_second_try, self._ranges = True, 1
                 return None
             raise self._noted(error) from None
@@ -381,12 +381,12 @@ class Transfer:
         self._reset()
 
     async def _leave(self) -> None:
-        """Close the writer. Without bytes that have a proof, the ingest is discarded."""
+        """Close the writer, and discard the ingest unless it has bytes with a proof."""
         writer, self._writer = self._writer, None
         if writer is None:
             return
         is_useful = self._proof is not None and writer.offset > 0
-        # CANCEL: shielded, so that the ref is free for the next fetch, which resumes the ingest, or finds nothing of it.
+        # CANCEL: shielded, so that the ref is free for the next fetch, which then resumes the ingest or begins a new one.
         with anyio.CancelScope(shield=True):
             await writer.aclose()
         if not is_useful:
