@@ -1,6 +1,6 @@
 """Blobs over HTTP: plain ASGI 3, for any server and any framework, on asyncio and trio.
 
-`BlobResponse` answers GET and HEAD. It needs no framework; `steelyard.web.starlette` has it as a response of Starlette and FastAPI.
+`BlobResponse` answers GET and HEAD. It needs no framework. `steelyard.web.starlette` has a variant that Starlette and FastAPI accept.
 `Uploads` of `steelyard.web.uploads` receives files.
 """
 

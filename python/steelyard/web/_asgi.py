@@ -14,7 +14,7 @@ Message: TypeAlias = MutableMapping[str, Any]
 """An event, for example ``http.request`` or ``http.response.body``."""
 
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
-"""Waits for the next event of the client."""
+"""Waits for the next event from the client."""
 
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 """Sends an event to the client."""

@@ -18,10 +18,10 @@ from steelyard.web._verified import PIECE_BYTES
 __all__ = ("BUFFERED_BYTES", "multipart", "part", "respond", "send_all")
 
 BUFFERED_BYTES = PIECE_BYTES
-"""A body of up to so many bytes is read, and verified if it is a whole blob, before anything is sent."""
+"""The largest body that is read, and verified if it is a whole blob, before anything is sent."""
 
 _READ_AHEAD = 1
-"""The pieces that wait to be sent, besides the one that is read, the one that is sent, and the one that is held back."""
+"""The pieces that wait to be sent. Three further pieces are in memory: one is being read, one is being sent, and one is held back."""
 
 
 async def part(reader: ReaderAt, wanted: ByteRange) -> AsyncGenerator[bytes, None]:
@@ -44,7 +44,7 @@ async def part(reader: ReaderAt, wanted: ByteRange) -> AsyncGenerator[bytes, Non
 async def multipart(
     reader: ReaderAt, parts: Sequence[tuple[bytes, ByteRange]], end: bytes
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the bytes of several ranges, each after its header, and the end."""
+    """Yield the bytes of several ranges, each after its header, and then the closing boundary."""
     for header, wanted in parts:
         yield header
         async with aclosing(part(reader, wanted)) as pieces:
@@ -54,17 +54,17 @@ async def multipart(
 
 
 async def respond(receive: Receive, send: Send, start: Message, body: AsyncGenerator[bytes, None], length: int) -> None:
-    """Send a response. Returns when all is sent, or when the client has gone.
+    """Send a response. Return when it is sent, or when the client has disconnected.
 
-    The last piece is sent after the body has ended. So a body that raises an error at its end, because the blob is damaged, is never
-    complete: the client sees fewer bytes than Content-Length says. A body of up to `BUFFERED_BYTES` bytes raises it before the headers.
+    The last piece is sent after the body has ended. So if the body raises an error at its end, because the blob is damaged, the response is
+    incomplete: the client sees fewer bytes than Content-Length. A body of up to `BUFFERED_BYTES` bytes raises it before the headers are sent.
 
     Args:
-        receive: the events of the client.
+        receive: receives the events from the client.
         send: sends an event to the client.
         start: the event with status and headers.
-        body: the bytes. It is closed.
-        length: their number.
+        body: the bytes. The generator is closed.
+        length: the number of bytes.
     """
     if length > BUFFERED_BYTES:
         await _send_while_reading(receive, send, start, body)
@@ -86,7 +86,7 @@ async def _send_while_reading(receive: Receive, send: Send, start: Message, body
 
     async def read() -> None:
         message = start
-        # Closed without an await: an error of the body must leave this task before the other one sees the end of the messages.
+        # `into` is closed without an await: an error of the body must leave this task before the other task sees the end of the messages.
         with into:
             async with aclosing(body):
                 async for piece in body:
@@ -95,7 +95,7 @@ async def _send_while_reading(receive: Receive, send: Send, start: Message, body
                 await into.send({**message, "more_body": False})
 
     async def watch() -> None:
-        # Not every server raises an error from `send` when the client has gone: the whole blob would be read in vain.
+        # Not every server raises an error from `send` when the client has disconnected. Then the whole blob would be read in vain.
         while (await receive())["type"] != "http.disconnect":
             pass
         tasks.cancel_scope.cancel()
@@ -111,7 +111,7 @@ async def _send_while_reading(receive: Receive, send: Send, start: Message, body
 
 
 async def _sent(send: Send, message: Message) -> bool:
-    """Send an event; return False if the client has gone."""
+    """Send an event, and return False if the client has disconnected."""
     try:
         await send(message)
     except OSError:

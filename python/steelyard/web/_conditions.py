@@ -1,7 +1,7 @@
 """Conditional requests, by RFC 9110 section 13.
 
-A blob never changes, so its entity tag is strong and is made of its digest. It has no time of a last change, so a server ignores
-If-Modified-Since and If-Unmodified-Since (sections 13.1.3 and 13.1.4), and a date in If-Range never matches.
+A blob never changes, so its entity tag is its digest, and is strong. A blob has no Last-Modified, so If-Modified-Since and
+If-Unmodified-Since are ignored (sections 13.1.3 and 13.1.4), and a date in If-Range never matches.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _ETAGS = re.compile(r"[ \t,]*" + _ETAG.pattern + r"[ \t]*(?=,|\Z)")
 
 
 def etag_of(digest: Digest) -> str:
-    """Return the entity tag of a blob, in its quotes."""
+    """Return the entity tag of a blob, in quotes."""
     return f'"{digest}"'
 
 
 def refusal(fields: Mapping[str, str], etag: str) -> int | None:
-    """Return 412 or 304 if the conditions of a GET or HEAD do not hold, else None.
+    """Return 412 or 304 if the conditions of a GET or HEAD do not hold, or None if they do.
 
     Args:
         fields: the values of the request's fields, by their names in lower case.
@@ -41,12 +41,12 @@ def refusal(fields: Mapping[str, str], etag: str) -> int | None:
 
 
 def if_range_holds(value: str | None, etag: str) -> bool:
-    """Return whether If-Range lets the ranges be sent: there is none, or it has this tag. A weak tag never matches."""
+    """Return whether If-Range permits ranges: it is absent, or it has this tag. A weak tag never matches."""
     return value is None or value.strip(" \t") == etag
 
 
 def _listed(value: str, etag: str, *, strong: bool) -> bool:
-    """Return whether a list of entity tags has this one, or is ``*``. A malformed list ends where it is malformed."""
+    """Return whether a list of entity tags has this tag, or is ``*``. A malformed list counts up to its first malformed tag."""
     if value.strip(" \t") == "*":
         return True
     place = 0

@@ -1,4 +1,4 @@
-"""Fields of requests and responses: read, checked and written."""
+"""Reading, checking and writing the fields of requests and responses."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from steelyard.web._asgi import Scope
 __all__ = ("Fields", "check_headers", "check_value", "disposition_of", "request_fields")
 
 Fields = list[tuple[bytes, bytes]]
-"""The fields of a response, as ASGI has them."""
+"""The fields of a response, in the form of ASGI."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ATTRIBUTE = "!#$&+-.^_`|~"
-"""The characters that RFC 8187 section 3.2.1 leaves as they are, letters and digits aside."""
+"""The characters that RFC 8187 section 3.2.1 does not encode, in addition to letters and digits."""
 
 _OWN = frozenset(
     (
@@ -37,21 +37,21 @@ _OWN = frozenset(
         "transfer-encoding",
     )
 )
-"""Fields that `BlobResponse` has from its other arguments, or that the server writes."""
+"""Fields that `BlobResponse` makes from its other arguments, or that the server writes."""
 
 _READ = {b"if-match", b"if-none-match", b"if-range", b"range"}
 
 
 def request_fields(scope: Scope) -> dict[str, str]:
-    """Return the fields of a request that are read here, by their names in lower case. Several lines of one field are one list."""
+    """Return the fields of a request that a response needs, by their names in lower case. Several lines of one field become one list."""
     return combined(line for line in scope.get("headers", ()) if line[0].lower() in _READ)
 
 
 def check_value(name: str, value: str) -> bytes:
-    """Return the bytes of a field's value. A value with a line break would let its author write fields of the response.
+    """Return the bytes of a field's value. A line break in a value could add fields to the response, so it is refused.
 
     Raises:
-        InvalidArgument: the value is empty, has control characters, or has spaces at an end or characters outside Latin-1.
+        InvalidArgument: the value is empty, begins or ends with a space, or has control characters or characters outside Latin-1.
 
     Spec: RFC 9110 section 5.5.
     """
@@ -62,10 +62,10 @@ def check_value(name: str, value: str) -> bytes:
 
 
 def check_headers(headers: Mapping[str, str] | None) -> Fields:
-    """Return the caller's own fields.
+    """Return the additional fields from the caller.
 
     Raises:
-        InvalidArgument: a name is no token, `BlobResponse` or the server writes that field, or a value is invalid.
+        InvalidArgument: a name is not a token, `BlobResponse` or the server writes that field, or a value is invalid.
     """
     found = []
     for name, value in (headers or {}).items():
@@ -81,11 +81,11 @@ def disposition_of(kind: Literal["attachment", "inline"] | None, filename: str |
     """Return the value of Content-Disposition, or None for no field.
 
     Args:
-        kind: None: ``attachment`` if there is a file name, else no field.
-        filename: any text. Where ASCII does not have it, both forms are written: one for old clients, and ``filename*``.
+        kind: the kind. None means ``attachment`` if there is a file name, and no field otherwise.
+        filename: any text. If plain ASCII cannot represent it, two forms are written: one for old clients, and ``filename*``.
 
     Raises:
-        InvalidArgument: another kind, or a file name with control characters, or that is empty or not Unicode text.
+        InvalidArgument: the kind is unknown, or the file name is empty, has control characters or is not Unicode text.
 
     Spec: RFC 6266, and RFC 8187 for ``filename*``.
     """

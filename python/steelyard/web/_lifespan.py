@@ -1,4 +1,4 @@
-"""Stores that are open as long as an application of Starlette or FastAPI runs."""
+"""Stores that are open while an application of Starlette or FastAPI runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that a server sends by itself: their paths, protected until it has opened them."""
+"""Paths of files that the server itself sends. The files are protected until the server has opened them."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ from steelyard.model import Labels
 __all__ = ("path_for_server",)
 
 _LEASE = timedelta(minutes=15)
-"""A lease ends by itself after this time."""
+"""The time after which a lease ends by itself."""
 
 _RENEWED_SECONDS = 300
-"""A new lease is made for the first path after this time. So each path is protected for ten minutes: a server opens the file within
-milliseconds, and a file that is open can be read to its end."""
+"""The age of a lease after which the next path gets a new one. So each path is protected for at least ten minutes. A server opens the file
+within milliseconds, and an open file can be read to its end."""
 
 _BLOBS = 10_000
-"""The most blobs in one lease; after that a new one is made."""
+"""The most blobs in one lease. Further blobs get a new lease."""
 
 _protected: WeakKeyDictionary[object, _Paths] = WeakKeyDictionary()
-"""By the blocking store (`LocalStore.direct`): a store that is closed has ended its leases, and has another one when it is opened again."""
+"""The paths of each blocking store (`LocalStore.direct`). A closed store has ended its leases, and has another blocking store when it is
+opened again."""
 
 
 class _Paths:
     """The paths in the present lease of a store.
 
-    A server opens the file after `send` has returned, and does not say when. So a lease protects the blob from garbage collection.
-    It is shared by all responses of a store: a lease for each of them would be a transaction on the disk for each.
+    A server opens the file at an unknown time after `send` has returned. So a lease protects the blob from garbage collection.
+    All responses of a store share the lease, because a lease for each of them would need a transaction on the disk for each.
     """
 
     def __init__(self) -> None:
@@ -51,12 +52,12 @@ class _Paths:
 
 
 async def path_for_server(store: Provider, digest: Digest) -> str | None:
-    """Return the path of a blob's file for a server that sends it, under a lease of the store.
+    """Return the path of a blob's file for a server that sends it, and protect the file by a lease of the store.
 
-    The lease ends with the process or the store, and by itself after some minutes.
+    The lease ends with the process or the store, or by itself after `_LEASE`.
 
     Returns:
-        None: the store has no files, or was opened read-only and so has no leases, or the blob is not stored.
+        The path; or None if the store has no files, has no leases because it is open read-only, or does not have the blob.
     """
     if not isinstance(store, LocalStore) or store.read_only:
         return None
@@ -68,7 +69,7 @@ async def path_for_server(store: Provider, digest: Digest) -> str | None:
     if path is None:
         async with paths.lock:
             if not paths.is_leased:
-                # CANCEL: the lease may have been made; it ends by itself, and the next call makes another one.
+                # CANCEL: the lease may have been created. It ends by itself, and the next call creates another one.
                 paths.lease = new_lease()
                 await store._begin_lease(paths.lease, Labels(), _LEASE)  # noqa: SLF001  # a hook of the interface
                 paths.is_leased = True

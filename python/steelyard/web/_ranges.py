@@ -9,13 +9,13 @@ from typing import NamedTuple
 __all__ = ("RANGES_LIMIT", "ByteRange", "requested")
 
 RANGES_LIMIT = 100
-"""The most ranges of one request. More of them are refused: RFC 9110 section 17.15 advises so."""
+"""The most ranges of one request. A request with more is refused, as RFC 9110 section 17.15 advises."""
 
 _GAP = 80
-"""Ranges with a gap of so few bytes are sent as one: the frame of a part is longer."""
+"""The largest gap between two ranges that are sent as one: the header of a separate part would be longer than the gap."""
 
 _DIGITS = 19
-"""A number with more digits is past the end of every blob."""
+"""The most digits of a position. A number with more digits is beyond the end of every blob."""
 
 _SPEC = re.compile(r"(?P<first>[0-9]+)-(?P<last>[0-9]*)|-(?P<suffix>[0-9]+)")
 
@@ -33,17 +33,17 @@ class ByteRange(NamedTuple):
 
 
 def requested(value: str, size: int) -> tuple[ByteRange, ...] | None:
-    """Return the ranges that a field Range asks for, in its order, as far as the blob has them.
+    """Return the ranges of a Range field that the blob has, in their order.
 
-    Ranges that overlap, or lie close to each other, are one range, in the place of the first of them. So no byte is sent twice.
+    Ranges that overlap, or lie close to each other, become one range, in the place of the first of them. So no byte is sent twice.
 
     Args:
         value: the value of the field.
         size: the size of the blob.
 
     Returns:
-        None: the field is malformed or has another unit, and a server ignores it. The empty tuple: there are too many ranges, or the
-        blob has no byte of them.
+        None if the field is malformed or has another unit, because a server then ignores it. An empty tuple if there are too many ranges,
+        or the blob has no byte of them.
 
     Spec: RFC 9110 sections 14.1.1, 14.1.2 and 15.3.7.2.
     """
@@ -62,7 +62,7 @@ def requested(value: str, size: int) -> tuple[ByteRange, ...] | None:
         if suffix is not None:
             start, stop = max(0, size - _number(suffix)), size
             if _number(suffix) and not size:
-                return None  # all of nothing: no range says so
+                return None  # the last bytes of an empty blob: no Content-Range can express that
         elif last and _order(last) < _order(first):
             return None
         else:
@@ -73,7 +73,7 @@ def requested(value: str, size: int) -> tuple[ByteRange, ...] | None:
 
 
 def _order(digits: str) -> tuple[int, str]:
-    """Return a key that orders numbers of any length: `int` refuses very long ones."""
+    """Return a sort key for numbers of any length, because `int` refuses very long ones."""
     digits = digits.lstrip("0")
     return len(digits), digits
 

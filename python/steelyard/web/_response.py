@@ -20,7 +20,7 @@ from steelyard.web._ranges import ByteRange, requested
 __all__ = ("BlobResponse",)
 
 _OF_THE_BLOB = (b"age", b"cache-control", b"content-", b"expires")
-"""Beginnings of the caller's fields that are about the blob. A cache must not keep a 404 for the time that a blob may be kept."""
+"""The prefixes of additional fields that are about the blob. A cache must not keep a 404 for as long as a blob."""
 
 _REFUSALS = {
     404: b"not found\n",
@@ -38,7 +38,7 @@ class _Exchange(NamedTuple):
     send: Send
 
     async def send_all(self, start: Message, body: bytes = b"") -> None:
-        """Send a response with a body that is in memory; HEAD has none."""
+        """Send a response whose body is in memory. The response to HEAD has no body."""
         await _body.send_all(self.send, start, b"" if self.scope["method"] == "HEAD" else body)
 
 
@@ -53,39 +53,40 @@ class BlobResponse:
     - A response without Range has the whole blob, verified: the last byte is sent after all bytes were read and match the digest. If
       they do not, a blob of up to 1 MiB is not sent at all. A larger one lacks its end, so that the client sees fewer bytes than
       Content-Length. In both cases DataCorrupt is raised.
-    - Range selects one or several ranges, which are **unverified**, unless it selects all of the blob. More than 100 ranges are refused.
+    - Range selects one or several ranges. They are **unverified**, unless they are the whole blob. More than 100 ranges are refused.
     - The entity tag is the digest in quotes. It is strong. If-Match, If-None-Match and If-Range use it.
     - Repr-Digest has the digest if that is SHA-256 or SHA-512.
-    - There is no Last-Modified: a blob does not change, and the time at which it was stored is not its own.
+    - There is no Last-Modified, because a blob never changes.
 
     Args:
-        store: the store; it is open while requests are answered.
-        blob: the blob. Text that is no digest names no blob, so the response is 404.
-        content_type: the value of Content-Type. None: the media type of the descriptor, or ``application/octet-stream``.
+        store: the store. It must be open when requests are answered.
+        blob: the blob. The response to an invalid digest is 404.
+        content_type: the value of Content-Type. The default is the media type of the descriptor, or ``application/octet-stream``.
         filename: the name under which a client saves the blob, any text.
-        disposition: whether a browser shows the blob or saves it. None: ``attachment`` if there is a file name, else no
+        disposition: whether a browser shows the blob or saves it. The default is ``attachment`` if there is a file name, and otherwise no
             Content-Disposition.
-        headers: more fields, for example Cache-Control. Those about the blob (Cache-Control, Content-…, Expires) are only sent with it.
-        verify: False: send the whole blob unverified. If the server has the extension ``http.response.pathsend``, and the store is a
-            `LocalStore` that is not open read-only, the server sends the file by itself. A lease protects the file from garbage
-            collection until the server has opened it.
-        missing: the application that answers if the blob is not stored. None: a 404 with a line of text.
+        headers: additional fields, for example Cache-Control. Those about the blob (Cache-Control, Content-…, Expires, Age) are only
+            sent with it.
+        verify: whether to verify a whole blob. If False, and the server has the extension ``http.response.pathsend``, and the store is a
+            `LocalStore` that is not open read-only, the server itself sends the file. A lease protects the file from garbage collection
+            until the server has opened it.
+        missing: the application that answers if the blob is not stored. The default is a 404 with a line of text.
 
     Raises (when it is made):
         InvalidArgument: a header, the content type or the file name has a line break or another character that HTTP does not allow
-            there, or `headers` has a field that the response writes by itself.
+            there, or `headers` has a field that the response writes itself.
 
     Raises (when it is called):
         DataCorrupt: the blob is damaged; see above. The server closes the connection.
-        Unsupported: a connection that is not HTTP.
+        Unsupported: the connection is not HTTP.
         StorageError, and other errors of the store: before anything is sent, or in place of the rest of a body.
 
     Cancellation:
-        Ends the response; the reader is closed. The same happens when the client goes, and then no error is raised.
+        The response ends, and the reader is closed. The same happens when the client disconnects, but without an error.
 
     Cost:
-        Up to 4 MiB of memory for a response. Up to 32 MiB for the process hold small blobs that were verified, and up to 8 MiB the BLAKE3 of
-        larger ones, which takes a quarter of the time to verify.
+        Up to 4 MiB of memory for a response. In addition, the process keeps up to 32 MiB of small verified blobs, and up to 8 MiB of BLAKE3
+        digests of larger blobs, with which a verification takes a quarter of the time.
 
     Spec: RFC 9110 sections 13 to 15; RFC 9530 (Repr-Digest); RFC 6266 and RFC 8187 (Content-Disposition); ASGI 3.
     """
@@ -196,7 +197,7 @@ class BlobResponse:
             await _body.respond(exchange.receive, exchange.send, start, _body.part(reader, wanted), length)
 
     async def _path(self, reader: ReaderAt, scope: Scope) -> str | None:
-        """Return the path of the file for a server that sends it by itself, or None."""
+        """Return the path of the file if the server itself can send it, or None."""
         if "http.response.pathsend" not in (scope.get("extensions") or ()):
             return None
         return await _paths.path_for_server(self._store, reader.digest)
@@ -204,7 +205,7 @@ class BlobResponse:
     async def _send_several(
         self, reader: ReaderAt, ranges: Sequence[ByteRange], own: Fields, exchange: _Exchange
     ) -> None:
-        """Send several ranges, each in a part of its own: RFC 9110 section 14.6."""
+        """Send several ranges, each in a separate part: RFC 9110 section 14.6."""
         boundary = secrets.token_hex(16).encode()
         head = b"--%s\r\ncontent-type: %s\r\ncontent-range: %s\r\n\r\n"
         parts: list[tuple[bytes, ByteRange]] = []

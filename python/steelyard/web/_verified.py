@@ -1,10 +1,10 @@
-"""Whole blobs, verified before the last byte is given.
+"""Whole blobs, verified before the last byte is returned.
 
-Two things are remembered in memory, because SHA-256 takes more processor time than all the rest of an answer:
+SHA-256 takes more processor time than the rest of a response. So two things are kept in memory:
 
-- The bytes of small blobs that were verified, up to `_SMALL_TOTAL_BYTES` for the process.
-- The BLAKE3 of larger blobs. The first whole read of a blob computes its BLAKE3, too. If the digest is right, so is the BLAKE3, for ever: it
-  is that of the right bytes. Later reads compare BLAKE3 alone, which takes a quarter of the time. Every byte is read and hashed each time.
+- The bytes of small verified blobs, up to `_SMALL_TOTAL_BYTES` for the process.
+- The BLAKE3 digests of larger blobs. The first whole read of a blob also computes BLAKE3. If its digest matches, the BLAKE3 is that of the
+  right bytes, and stays right for ever. Later reads compare only BLAKE3, which takes a quarter of the time. Every read hashes all bytes.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ PIECE_BYTES = 1 << 20
 
 _SMALL_TOTAL_BYTES = 32 << 20
 _KNOWN_LIMIT = 16_384
-"""Each takes about 500 bytes of memory."""
+"""The most BLAKE3 digests. Each takes about 500 bytes of memory."""
 
 
 _small: LruCache[Digest, bytes] = LruCache(_SMALL_TOTAL_BYTES)
 _blake3: LruCache[Digest, Digest] = LruCache(_KNOWN_LIMIT)
-"""A blob never changes, so nothing in these becomes wrong."""
+"""A blob never changes, so the entries of both caches stay right."""
 
 
 class VerifiedReader(MemoryReader):
-    """A small blob that is in memory, verified."""
+    """A small verified blob in memory."""
 
     @property
     def data(self) -> bytes:
@@ -49,9 +49,9 @@ class VerifiedReader(MemoryReader):
 
 
 async def verified_reader(store: Provider, blob: Descriptor | Digest) -> VerifiedReader | None:
-    """Return a reader of a small blob that is in memory, or None. The blob is still stored, which a `LocalStore` says without a hop.
+    """Return a reader of a small blob that is in memory and still stored, or None. A `LocalStore` checks that without a hop to a thread.
 
-    The answer from memory takes a fifth more of a processor where the blob is opened as a reader, because the bytes of each answer displace
+    Opening the blob as a reader would take a fifth more processor time for a response from memory, because the bytes of each response displace
     the program from the processor's caches.
 
     Raises:
@@ -74,7 +74,7 @@ async def verified_reader(store: Provider, blob: Descriptor | Digest) -> Verifie
 
 
 async def whole(reader: ReaderAt) -> AsyncGenerator[bytes, None]:
-    """Yield the bytes of a blob. The generator ends only if they match the digest; else it raises DataCorrupt.
+    """Yield the bytes of a blob. At the end, raise DataCorrupt if they do not match the digest.
 
     A blob of up to `PIECE_BYTES` may come from memory.
     """
@@ -124,6 +124,6 @@ async def _of_file(reader: LocalReader, *, remember: bool) -> AsyncGenerator[byt
 
 
 def forget() -> None:
-    """Forget all that is remembered, for tests and measurements."""
+    """Empty both caches, for tests and measurements."""
     _small.clear()
     _blake3.clear()

@@ -1,4 +1,4 @@
-"""`BlobResponse` as a response of Starlette, and so of FastAPI, which passes on only its own responses unchanged."""
+"""`BlobResponse` as a response of Starlette and FastAPI. They pass only their own responses on unchanged."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class BlobResponse(web.BlobResponse, Response):
     Args:
         background: a task that runs after the response.
 
-    The other arguments are those of `steelyard.web.BlobResponse`. `headers` and `set_cookie` of the response work, `body` and
-    `status_code` mean nothing.
+    The other arguments are those of `steelyard.web.BlobResponse`. The attribute `headers` and the method `set_cookie` work. The attributes
+    `body` and `status_code` have no effect.
     """
 
     def __init__(

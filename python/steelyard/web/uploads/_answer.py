@@ -1,4 +1,4 @@
-"""Answers, with the fields that every one of them has."""
+"""Answers, with the fields that all of them have."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Answers:
     """Sends answers.
 
     Args:
-        origins: the origins of web pages that may use the application; ``*`` for all.
+        origins: the origins of web pages that may use the application, or ``*`` for all.
     """
 
     def __init__(self, origins: Collection[str]) -> None:
@@ -56,7 +56,7 @@ class Answers:
         await self.send(request, send, refusal.status, refusal.headers, refusal.text)
 
     def _cors(self, request: Request) -> dict[str, str]:
-        """Return the fields by which a browser lets a page of another origin use the answer (Fetch, CORS protocol)."""
+        """Return the fields that let a browser pass the answer to a page of another origin (Fetch, CORS protocol)."""
         origin = request.headers.get("origin")
         if not self._origins or origin is None:
             return {}

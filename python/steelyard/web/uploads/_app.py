@@ -30,15 +30,15 @@ _PREFIX_BYTES = 200
 class Uploads:
     """An ASGI application that receives files by tus 1.0 and stores them as blobs.
 
-    Mount it in a framework, or serve it alone. Any number of them may serve one store, in one process or in several; those with the same prefix
-    serve the same uploads.
+    Mount it in a framework, or serve it alone. Any number of these applications may serve one store, in one process or in several.
+    Applications with the same prefix serve the same uploads.
 
     ```python
     app.mount("/files", Uploads(store, on_complete=on_complete))
     ```
 
-    **Durability.** When a PATCH is answered, its bytes survive a power loss, as far as the store promises that of `Writer.sync`. When the last
-    one is answered, the blob does, and the application was notified.
+    **Durability.** When a PATCH is answered, its bytes survive a power loss, if `Writer.sync` of the store promises that. When the last PATCH is
+    answered, the blob survives it, and the application was notified.
 
     **Garbage collection.** An upload and its blob are protected by a lease until the upload expires, or until `keep` after that if it is
     complete. `on_complete` gives the blob an image name or a label to keep it for longer.
@@ -46,21 +46,21 @@ class Uploads:
     **Memory.** A request has at most one piece of its body in memory and what the store buffers; with a checksum, up to 1 MiB more.
 
     Args:
-        store: any store that has leases. A `LocalStore` that is not open yet may be given; requests need it open. If the application is served
-            alone, it opens the store when the server starts and closes it at the end.
+        store: any store that has leases. A `LocalStore` need not be open yet, but must be open when requests are answered. If the application is
+            served alone, it opens the store when the server starts and closes it at the end.
         on_complete: called with each complete `Upload` before its last request is answered. It may be called again for the same upload after
             a failure, a cancellation or a kill, by a later request or by `sweep`. If it raises, the client gets status 500 and may ask again.
         prefix: the first part of the refs of the ingests and of the IDs of the leases: plain words of ASCII with ``/`` or ``.`` between them. An
-            application touches no ingest that does not have it.
-        expires: the time from the creation of an upload to its end if it is not complete by then.
+            application touches only ingests with its prefix.
+        expires: the time after its creation at which an incomplete upload expires.
         keep: how long a complete upload is still known, at least: a client that missed the last answer can ask for it.
-        max_size: the longest upload in bytes. None: no limit.
-        max_uploads: the most unfinished uploads of the prefix at a time. None: no limit. Those of other applications on the store are
-            counted once a second.
+        max_size: the largest upload in bytes, or None for no limit.
+        max_uploads: the most unfinished uploads of the prefix at a time, or None for no limit. Uploads of other processes are counted once a
+            second.
         algorithm: the algorithm of the digests; by default SHA-256.
         origins: the origins of web pages that may use the application, for example ``["https://example.org"]``; ``"*"`` for all.
-        stalled_after: how long a request receives nothing until another one may continue its upload.
-        abandoned_after: how long a request receives nothing until it ends.
+        stalled_after: the time without a byte after which another request may continue the upload.
+        abandoned_after: the time without a byte after which the request ends.
 
     Raises:
         InvalidArgument: the prefix, a number or a time is invalid.
@@ -123,16 +123,16 @@ class Uploads:
                 await self._answers.refuse(request, send, refusal)
             failure = error if refusal is not error else error.__cause__
             if refusal.status >= 500 and failure is not None:
-                raise failure from None  # the operator has to know
+                raise failure from None  # so that the server logs it for the operator
             return
         if not request.body.broken:
             await self._answers.send(request, send, status, fields)
 
     async def sweep(self) -> int:
-        """Discard expired uploads, and notify the application of complete ones that it does not know of after a failure or a kill.
+        """Discard expired uploads, and notify the application of complete uploads of which a failure or a kill has kept it from knowing.
 
-        Call it when a service starts, and now and then. The creation of an upload discards expired ones, too, at most once a minute. An upload
-        that a request is writing to is left to a later call.
+        Call it when a service starts, and from time to time. The creation of an upload also discards expired ones, at most once a minute. An
+        upload to which a request is writing is left to a later call.
 
         Returns:
             The number of discarded uploads.
@@ -159,7 +159,7 @@ class Uploads:
             await send({"type": "lifespan.startup.complete"})
             await receive()
         finally:
-            # CANCEL: shielded, as the end of ``async with`` is.
+            # CANCEL: shielded, like the end of ``async with``.
             with anyio.CancelScope(shield=True):
                 await self._store.aclose()
         await send({"type": "lifespan.shutdown.complete"})

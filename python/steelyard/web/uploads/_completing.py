@@ -14,7 +14,7 @@ from steelyard.web.uploads._upload_writer import UploadWriter
 __all__ = ("Completing", "OnComplete")
 
 OnComplete = Callable[[Upload], Awaitable[object]]
-"""Called with a complete upload, once or more often."""
+"""A function that is called with a complete upload, at least once."""
 
 
 class Completing:
@@ -31,14 +31,14 @@ class Completing:
         self._notifying: set[str] = set()
 
     async def end(self, upload: UploadWriter) -> dict[str, str]:
-        """End a request: commit the upload if all its bytes are there. Return the fields of the answer."""
+        """Commit the upload if all its bytes are there. Return the fields of the answer."""
         record = upload.record
         if not upload.is_complete:
             return {"Upload-Offset": str(upload.offset), "Upload-Expires": http_time(record.expires_at)}
         writer = await upload.writer()
         await writer.sync()
         digest = await writer.digest()
-        # DURABILITY: the digest is in the lease before the ingest is gone. So the upload is known to be complete after a kill in between.
+        # DURABILITY: the digest enters the lease before the commit removes the ingest. So after a kill in between, the upload counts as complete.
         await self._records.mark(record, [] if self._on_complete is None else ["owed"], [digest])
         with suppress(AlreadyExists):
             # CANCEL: the next request finds the ingest and commits it, or finds the blob.
@@ -47,7 +47,7 @@ class Completing:
         return await self.notify(await self._records.refresh(record))
 
     async def notify(self, record: Record) -> dict[str, str]:
-        """Notify the application of a complete upload, unless it knows. Return the fields of the answer.
+        """Notify the application of a complete upload, unless it was notified. Return the fields of the answer.
 
         Raises:
             Refusal: 423 while another request is notifying it, 500 if it raised an error.
@@ -71,7 +71,7 @@ class Completing:
         return {"Upload-Offset": size, "Upload-Length": size, "Steelyard-Digest": str(info.digest)}
 
     async def notify_all(self) -> list[Exception]:
-        """Notify the application of all complete uploads that it does not know. Return the errors that it raised."""
+        """Notify the application of all complete uploads of which it was not notified. Return the errors that it raised."""
         errors: list[Exception] = []
         for record in () if self._on_complete is None else await self._records.all():
             try:

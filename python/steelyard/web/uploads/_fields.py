@@ -1,4 +1,4 @@
-"""The header fields of tus, parsed. Each function raises `Refusal` with the status that the protocol has for a wrong field."""
+"""Parsing of the header fields of tus. Each function raises `Refusal` with the protocol's status for an invalid field."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KEY = re.compile(r"[!-+\--~]+")  # printable ASCII without spaces and commas
 
 
 def number(headers: Mapping[str, str], name: str) -> int | None:
-    """Return the number of bytes in a field, or None if there is no such field."""
+    """Return the number of bytes in a field, or None if the field is absent."""
     text = headers.get(name.lower())
     if text is None:
         return None
@@ -31,7 +31,7 @@ def number(headers: Mapping[str, str], name: str) -> int | None:
 
 
 def required_number(headers: Mapping[str, str], name: str) -> int:
-    """Return the number of bytes in a field that must be there."""
+    """Return the number of bytes in a required field."""
     found = number(headers, name)
     if found is None:
         raise Refusal(400, f"{name}: the field is missing")
@@ -58,7 +58,7 @@ def parse_metadata(text: str) -> dict[str, str]:
 
 
 class Checksum:
-    """The digest that the bytes of one request must have.
+    """The expected digest of the bytes of one request.
 
     Spec: tus 1.0.0, Checksum: the algorithm, a space and the digest in Base64.
 
@@ -100,5 +100,5 @@ class Checksum:
 
 
 def http_time(time: datetime) -> str:
-    """Return a time as RFC 9110 has it in header fields, in whole seconds."""
+    """Return a time in the form of RFC 9110 for header fields, in whole seconds."""
     return format_datetime(time.astimezone(UTC), usegmt=True)

@@ -1,4 +1,4 @@
-"""The requests of tus: each method of this class answers one of them."""
+"""The requests of tus, and their answers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Protocol:
         self._next_sweep = 0.0
 
     async def answer(self, request: Request) -> tuple[int, dict[str, str]]:
-        """Return status and fields of the answer. Raises `Refusal`, and errors of the store."""
+        """Return the status and fields of the answer. Raises `Refusal`, and errors of the store."""
         if request.method == "OPTIONS":
             return 204, self._abilities()
         if request.headers.get("tus-resumable") != VERSION:
@@ -93,7 +93,7 @@ class Protocol:
     async def _begin(
         self, request: Request, record: Record, checksum: Checksum | None, *, has_body: bool
     ) -> dict[str, str]:
-        """Create the ingest of a new upload, with the bytes that the request has. Return the fields of the answer."""
+        """Create the ingest of a new upload with the bytes of the request. Return the fields of the answer."""
         try:
             async with upload_writer(self._records, record, self._algorithm) as writer:
                 self._records.unfinished.begun(record.ref)
@@ -101,18 +101,18 @@ class Protocol:
                     await self._receive(request, writer, checksum)
                 fields = await self._end(request, writer)
         except (Refusal, SteelyardError):
-            # No client knows its URL.
+            # No client knows the URL of the upload, so none can continue it.
             with suppress(SteelyardError):
                 await self._records.remove(record)
             raise
         if request.body.broken:
-            # No client ever will: it would count as unfinished until it expires.
+            # The client is gone and never gets the URL. The upload would count as unfinished until it expires.
             with suppress(SteelyardError):
                 await self._records.remove(record)
         return fields
 
     async def _entered(self) -> str:
-        """Return the ref of a new upload, unless there are too many. Expired uploads are discarded now and then."""
+        """Return the ref of a new upload, unless there are too many. At most once a minute, discard expired uploads before."""
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + _SWEEP_SECONDS
             await self._records.discard_expired()
@@ -129,7 +129,7 @@ class Protocol:
     async def _offset(self, request: Request) -> tuple[int, dict[str, str]]:
         record = await self._records.load(request.upload)
         if record.info is None:
-            # After a kill, the offset of an ingest is known when it is opened. If all bytes are there, it is committed now.
+            # After a kill, the offset of an ingest is known only after it was opened. If all bytes are there, it is committed now.
             async with upload_writer(self._records, record, self._algorithm) as writer:
                 fields = await self._completing.end(writer)
         else:
@@ -186,6 +186,6 @@ def _check_offset(offset: int, expected: int) -> None:
 
 
 def _check_body(request: Request, offset: int, length: int | None) -> None:
-    """Refuse a body that goes beyond the length before it is received."""
+    """Refuse a body that is too long for the upload, before it is received."""
     if request.size is not None and length is not None and offset + request.size > length:
         raise Refusal(413, f"the body goes beyond the Upload-Length of {length} bytes")

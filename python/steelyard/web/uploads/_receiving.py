@@ -1,9 +1,10 @@
-"""The body of a request on its way into an ingest.
+"""Receiving the body of a request into an ingest.
 
-**Memory.** One piece of the body at a time; the server reads on when it was taken. A body with a checksum is kept until it was compared, up to 1 MiB.
+**Memory.** One piece of the body is in memory at a time. The server receives the next one when it was taken. Up to 1 MiB of a body with a
+checksum is kept until the checksum was compared.
 
-**Time.** A client that sends nothing for a while gives the writer back, so that another request can continue the upload, in any process. If it
-sends again before that, its request goes on.
+**Time.** If a client sends nothing for a while, its request releases the writer, so that another request, in any process, can continue the
+upload. If the client sends again before that happens, its request continues.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ _CHECKED_BYTES = 1 << 20
 """The most bytes of a body with a checksum that are kept in memory until they were compared."""
 
 _INLINE_BYTES = 64 << 10
-"""The most bytes that are hashed in the event loop: 0.1 ms."""
+"""The largest piece that is hashed in the event loop, which takes 0.1 ms."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of a request.
 
     Attributes:
-        max_size: the longest upload in bytes, or None.
-        stalled_after: how long nothing is received until another request may continue the upload.
-        abandoned_after: how long nothing is received until the request ends.
+        max_size: the largest upload in bytes, or None.
+        stalled_after: the time without a byte after which another request may continue the upload.
+        abandoned_after: the time without a byte after which the request ends.
     """
 
     max_size: int | None
@@ -46,14 +47,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Receiving:
-    """One body.
+    """The receiving of one body.
 
     Args:
         records: the uploads.
         upload: the writer.
         body: the body.
         limits: its limits.
-        checksum: what it must match, or None.
+        checksum: the checksum of the body, or None.
     """
 
     def __init__(
@@ -73,11 +74,11 @@ class Receiving:
     async def run(self) -> None:
         """Receive the whole body, and make its bytes durable.
 
-        If the client goes away, `Body.broken` is set, and what was received counts, unless it has a checksum.
+        If the client disconnects, `Body.broken` is set, and the received bytes count, unless the body has a checksum.
 
         Raises:
-            Refusal: 408 if the client stalls, 413 if there is too much, 460 if the checksum is another one, 409 or 423 if another request
-                took over.
+            Refusal: 408 if the client stalls, 413 if the body is too long, 460 if the checksum does not match, 409 or 423 if another request
+                has continued the upload.
         """
         async with task_group() as tasks:
             tasks.start_soon(self._watch, tasks.cancel_scope)
@@ -113,7 +114,7 @@ class Receiving:
         elif len(self._kept) + len(piece) <= _CHECKED_BYTES:
             self._kept += piece
         else:
-            # DURABILITY: the mark first. Without it, a kill would leave bytes that count although they were not compared.
+            # DURABILITY: the mark is written first. Without it, a kill would leave bytes that count although they were not compared.
             self._mark = f"checked={upload.offset}"
             await self._records.mark(upload.record, [self._mark])
             await self._write_kept()
@@ -132,7 +133,7 @@ class Receiving:
 
     async def _end(self) -> None:
         if self._body.broken:
-            return  # the writer is closed, which makes the bytes durable; those with a checksum are dropped by the next request
+            return  # closing the writer makes the bytes durable; the next request drops bytes with a checksum
         if self._checksum is not None:
             self._checksum.check()
             await self._write_kept()
@@ -142,7 +143,7 @@ class Receiving:
             await self._records.unmark(self._upload.record, self._mark)
 
     async def _watch(self, scope: anyio.CancelScope) -> None:
-        """Give the writer back when nothing has been received for a while, and end the request after a longer one."""
+        """Release the writer after `stalled_after` without a byte, and end the request after `abandoned_after`."""
         stalled, idle = self._limits.stalled_after.total_seconds(), self._limits.abandoned_after.total_seconds()
         while True:
             since = self._waits_since
@@ -153,6 +154,6 @@ class Receiving:
                 return
             if waited >= stalled and not self._upload.is_given_back:
                 await self._upload.give_back()
-            # It may be taken again, and given back again.
+            # The request may take the writer again, and must then release it again.
             left = stalled if waited >= stalled else stalled - waited
             await anyio.sleep(max(min(left, idle - waited), 0.01))

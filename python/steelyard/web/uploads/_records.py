@@ -1,19 +1,19 @@
-"""The records of uploads: what must survive a kill of the server, and how it is found again.
+"""The records of uploads: the state that survives a kill of the server.
 
 An upload is one ingest and one lease, both named ``<prefix>/<id>``. The random ID is the last part of the URL.
 
-* **The lease** is the record. Its labels have the length and the metadata. Its time limit is that of the upload. It protects the ingest, and
-  later the blob, from garbage collection.
+* **The lease** is the record. Its labels have the length and the metadata. It ends some time after the upload expires. It protects the ingest,
+  and later the blob, from garbage collection.
 * **The ingest** holds the bytes, from the creation of the upload to its commit.
-* **Marks** are what changes: entries of the lease for refs that no ingest has. Adding and removing one is a durable transaction.
+* **Marks** hold the changing state: entries of the lease for refs that no ingest has. Adding or removing one is a durable transaction.
 
 | Mark | Means |
 | --- | --- |
 | ``<ref>!length=N`` | the length of an upload that was created without one |
-| ``<ref>!checked=N`` | only the first N bytes of the ingest count: those after it are not compared with their checksum yet |
-| ``<ref>!owed`` | the application does not know yet that the upload is complete |
+| ``<ref>!checked=N`` | only the first N bytes of the ingest count: the bytes after them are not compared with their checksum yet |
+| ``<ref>!owed`` | the application must still be notified that the upload is complete |
 
-The digest enters the lease before the commit. So an upload without an ingest is complete if its lease has a digest that is stored.
+The digest enters the lease before the commit. So an upload without an ingest is complete if its lease has the digest of a stored blob.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         id: the last part of its URL.
-        size: its length in bytes, or None while the client has not said it.
+        size: its length in bytes, or None until the client gives it.
         metadata: the pairs that the client gave at the creation, for example ``filename``. The client chooses them: do not trust them.
-        created_at: when it was created (UTC).
-        expires_at: when it ends if it is not complete (UTC).
+        created_at: the time of its creation (UTC).
+        expires_at: the time at which it expires if it is not complete (UTC).
         digest: the digest of its blob, or None while it is not complete.
     """
 
@@ -74,7 +74,7 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """An upload as the store has it.
+    """The state of an upload in the store.
 
     Attributes:
         id: the ID.
@@ -99,16 +99,16 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def expires_at(self) -> datetime:
-        """When it ends if it is not complete."""
+        """The time at which it expires if it is not complete."""
         return datetime.fromisoformat(self.lease.labels[_EXPIRES])
 
     @property
     def is_expired(self) -> bool:
-        """Whether it ended before it was complete."""
+        """Whether it has expired before it was complete."""
         return self.info is None and datetime.now(UTC) >= self.expires_at
 
     def upload(self, info: Info | None = None) -> Upload:
-        """Return it as the application sees it."""
+        """Return the upload for the application."""
         found = info or self.info
         return Upload(
             id=self.id,
@@ -125,7 +125,7 @@ class Marks(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         length: the length of an upload that was created without one, or None.
-        checked: the bytes that count, or None for all.
+        checked: the number of bytes that count, or None if all count.
         is_owed: whether the application is to be notified.
         digests: the digest of a commit.
     """
@@ -143,7 +143,7 @@ class Records:
         store: the store, which must have leases.
         prefix: the first part of refs and IDs of leases.
         expires: how long an upload may take.
-        keep: how long the record of a complete upload stays at least.
+        keep: how long the record of a complete upload is kept at least.
         most: the most unfinished uploads, or None.
 
     Attributes:
@@ -177,7 +177,7 @@ class Records:
         """Return an upload.
 
         Raises:
-            Refusal: 404 if there is none, 410 if it has expired or was discarded.
+            Refusal: 404 if there is no such upload, 410 if it has expired or was discarded.
         """
         ref = f"{self._prefix}/{upload}"
         if not _ID.fullmatch(upload):
@@ -192,7 +192,7 @@ class Records:
 
     async def refresh(self, record: Record) -> Record:
         """Return an upload with its length, and the info of its blob if it is complete."""
-        # The ingest first: a commit in between has then entered the digest into the lease that is read afterwards.
+        # Look at the ingest first: a commit in between has entered the digest into the lease, which is read afterwards.
         has_ingest = await self._has_ingest(record.ref)
         marks = await self.marks(record)
         info = None
@@ -226,7 +226,7 @@ class Records:
         return True
 
     async def mark(self, record: Record, marks: Iterable[str], digests: Iterable[Digest] = ()) -> None:
-        """Enter marks, and the digest of a commit, durably."""
+        """Enter marks, and the digest for a commit, durably."""
         await self._leases.add(record.ref, refs=[f"{record.ref}!{mark}" for mark in marks], digests=digests)
 
     async def unmark(self, record: Record, mark: str) -> None:
@@ -234,7 +234,7 @@ class Records:
         await self._leases.remove(record.ref, refs=[f"{record.ref}!{mark}"])
 
     async def remove(self, record: Record) -> None:
-        """Discard an upload: its bytes if it is not complete, and its record. Its blob stays until it is garbage.
+        """Discard an upload: its record, and its bytes if it is not complete. A blob is left to the garbage collection.
 
         Raises:
             Unavailable: a writer in another process holds the ref.
@@ -256,17 +256,17 @@ class Records:
         return [ref for ref in refs if ref.startswith(start) and _ID.fullmatch(ref[len(start) :])]
 
     async def discard_expired(self) -> int:
-        """Discard the ingests of uploads that have expired, or whose record has ended. Return how many.
+        """Discard the ingests of uploads that have expired or have no record any more. Return their number.
 
-        One that a request is writing to is left to a later call.
+        An ingest to which a request is writing is left to a later call.
         """
-        refs = await self.refs()  # before the leases: each ingest has had one for longer
+        refs = await self.refs()  # before the leases: each ingest is created after its lease
         live = {record.ref for record in await self.all() if not record.is_expired} if refs else set()
         return sum([await self._discard(ref) for ref in refs if ref not in live])
 
     async def _discard(self, ref: str) -> bool:
         try:
-            # An abort would take the ingest from a writer of this process.
+            # Open the writer first: an abort alone would discard an ingest to which this process is writing.
             await (await self.store.writer(ref)).aclose()
             await self.store.abort(ref)
         except (Unavailable, NotFound):

@@ -17,12 +17,12 @@ __all__ = ("Refusal", "refusal_of")
 
 
 class Refusal(Exception):
-    """A request that is answered with an error.
+    """An error as the answer to a request.
 
     Attributes:
         status: the status code.
-        text: a sentence for the client. It names nothing of the server: no path, no ref.
-        headers: more header fields.
+        text: a sentence for the client. It contains no internal names of the server: no path, no ref.
+        headers: further header fields.
     """
 
     def __init__(self, status: int, text: str, **headers: str) -> None:

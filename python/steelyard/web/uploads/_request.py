@@ -18,12 +18,12 @@ _DRAIN_SECONDS = 2.0
 
 
 class Body:
-    """The body of a request, in the pieces that the server passes on.
+    """The body of a request, in pieces from the server.
 
     Attributes:
-        received: the bytes so far.
-        ended: whether all of it was received.
-        broken: whether the client went away before its end.
+        received: the number of bytes so far.
+        ended: whether the whole body was received.
+        broken: whether the client disconnected before its end.
     """
 
     def __init__(self, receive: Receive, size: int | None) -> None:
@@ -34,7 +34,7 @@ class Body:
         self.broken = False
 
     async def next(self) -> bytes:
-        """Return the next bytes, which may be none. At the end `ended` or `broken` is set."""
+        """Return the next bytes, perhaps no bytes. At the end `ended` or `broken` is set."""
         message = await self._receive()
         if message["type"] != "http.request":
             self.broken = True
@@ -48,7 +48,7 @@ class Body:
         return piece
 
     async def drain(self) -> None:
-        """Read what a refused request still sends, up to a limit.
+        """Read the rest of a refused request's body, up to a limit.
 
         Otherwise many clients would get a reset connection instead of the answer, because they read only after they have written.
         """
@@ -59,12 +59,12 @@ class Body:
 
 
 class Request:
-    """A request as it concerns tus.
+    """The parts of a request that tus needs.
 
     Attributes:
-        method: the method, or the one that X-HTTP-Method-Override has in its place.
+        method: the method, or its replacement from X-HTTP-Method-Override.
         whole_path: its path.
-        path: the path below the place where the application is mounted.
+        path: its path below the mount point of the application.
         headers: the fields, with names in lower case.
         body: the body.
     """
@@ -90,16 +90,16 @@ class Request:
 
     @property
     def content_type(self) -> str:
-        """The media type of the body, without parameters; empty if it is not given."""
+        """The media type of the body without parameters, or an empty text."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     @property
     def waits(self) -> bool:
-        """Whether the client sends the body only after it was asked to."""
+        """Whether the client sends the body only after a response 100."""
         return "100-continue" in self.headers.get("expect", "").lower()
 
     def location(self, upload: str) -> str:
-        """Return the URL of an upload, relative to that of this request: the same behind every proxy."""
-        # ASGI gives the path decoded. A colon would make the first part a scheme: RFC 3986, 4.2.
+        """Return the URL of an upload relative to that of this request, so that it is right behind any proxy."""
+        # The path of ASGI is decoded, so it is encoded again. A colon would make the first part a scheme: RFC 3986, 4.2.
         last = quote(self.whole_path.rpartition("/")[2], safe="")
         return f"{last}/{upload}" if last else upload

@@ -1,4 +1,4 @@
-"""The number of unfinished uploads, which has a limit."""
+"""The number of unfinished uploads, for its limit."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Iterable
 __all__ = ("Unfinished",)
 
 _SECONDS = 1.0
-"""How long a list of all ingests counts. To list them for each creation would take time that grows with their number."""
+"""How long a list of all ingests is used. Listing them for each creation would take time that grows with their number."""
 
 
 class Unfinished:
-    """The refs of the unfinished uploads of a prefix: those of this process exactly, those of others as they were a second ago.
+    """The refs of the unfinished uploads of a prefix. Those of this process are exact, and those of others up to a second old.
 
     Args:
         listed: returns the refs of the ingests of all uploads.
@@ -33,7 +33,7 @@ class Unfinished:
             return True
         if time.monotonic() >= self._next_list:
             self._next_list = time.monotonic() + _SECONDS
-            # The list may lack those without an ingest yet, and those that are entered while it is made.
+            # The list may lack uploads that have no ingest yet, and uploads that are entered during the listing.
             self._recent = set(self._entered)
             self._refs = {*await self._listed(), *self._recent}
         if len(self._refs) >= self._most:
@@ -43,7 +43,7 @@ class Unfinished:
         return True
 
     def begun(self, ref: str) -> None:
-        """Note that an upload that was entered has its ingest, or will have none: the next list says which."""
+        """Note that an entered upload has its ingest now, or will never have one. The next list shows which."""
         self._entered.discard(ref)
 
     def end(self, ref: str) -> None:

@@ -1,4 +1,4 @@
-"""The writer that one request holds, and gives back while its client stalls."""
+"""The writer that one request holds, and releases while its client stalls."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from steelyard.web.uploads._refusal import Refusal
 __all__ = ("UploadWriter", "upload_writer")
 
 _WAIT_SECONDS = 0.5
-"""How long a request waits for the one before it, which may be about to end."""
+"""How long a request waits for the previous one, which may be about to end."""
 
 _PAUSE_SECONDS = 0.025
 
 
 class UploadWriter:
-    """The writer of an upload. One request has it at a time, in all processes: the ref's lock says which.
+    """The writer of an upload. Only one request of all processes has it at a time, because it holds the lock of the ref.
 
     Attributes:
         record: the upload.
-        offset: the bytes that it has.
+        offset: the number of its bytes.
     """
 
     def __init__(self, records: Records, record: Record, algorithm: Algorithm | None, writer: Writer) -> None:
@@ -48,11 +48,11 @@ class UploadWriter:
         return self._writer is None
 
     async def writer(self) -> Writer:
-        """Return the writer. If it was given back, it is taken again.
+        """Return the writer. If it was released, it is opened again.
 
         Raises:
             Unavailable: another request has it.
-            Refusal: 409 if one has written since.
+            Refusal: 409 if another request has written since.
         """
         if self._writer is not None and not self._lock.locked():
             return self._writer
@@ -76,7 +76,7 @@ class UploadWriter:
 
     async def give_back(self) -> None:
         """Make the bytes so far durable, and let another request write."""
-        # CANCEL: shielded, because the ref would stay locked. The lock is held for a moment only.
+        # CANCEL: shielded, because otherwise the ref would stay locked. The lock is held only briefly.
         with anyio.CancelScope(shield=True):
             async with self._lock:
                 writer, self._writer = self._writer, None
@@ -85,7 +85,7 @@ class UploadWriter:
 
 
 async def opened(records: Records, record: Record, algorithm: Algorithm | None) -> Writer:
-    """Open the writer of an upload that is not complete, under its lease, at the end of the bytes that count.
+    """Open the writer of an incomplete upload under its lease, at the end of the bytes that count.
 
     Raises:
         Unavailable: another request has it.
@@ -102,10 +102,10 @@ async def opened(records: Records, record: Record, algorithm: Algorithm | None) 
 
 
 async def _open(records: Records, record: Record, algorithm: Algorithm | None) -> Writer:
-    """Open the writer, and wait for a moment while another request has it.
+    """Open the writer. While another request has it, wait for up to `_WAIT_SECONDS`.
 
-    `steelyard.transfer.open_writer` with a cancel scope would do the same, but limit the time of the opening, too: after a kill it reads up to
-    128 MiB, and a client that asks again would never get an answer.
+    `steelyard.transfer.open_writer` in a cancel scope would also limit the time of the opening itself. After a kill, opening reads up to
+    128 MiB, so a client that tries again would never succeed.
     """
     store = records.store.with_lease(record.ref)
     end = anyio.current_time() + _WAIT_SECONDS
@@ -119,10 +119,10 @@ async def _open(records: Records, record: Record, algorithm: Algorithm | None) -
 
 
 async def _check(records: Records, record: Record, writer: Writer) -> None:
-    """Look at the marks that the requests before have left."""
+    """Apply the marks that previous requests have left."""
     found = await records.marks(record)
     if not writer.offset and found.digests and record.length != 0:
-        # It was committed while this request waited, and the ingest is a new one. One without bytes is committed again.
+        # The upload was committed while this request waited, and this ingest is a new, empty one. An upload of length 0 is committed again.
         await writer.aclose()
         await records.store.abort(record.ref)
         raise Refusal(409, "the upload is complete")
@@ -136,9 +136,9 @@ async def _check(records: Records, record: Record, writer: Writer) -> None:
             await writer.aclose()
             await records.remove(record)
             raise Refusal(410, "the store cannot drop bytes that were not compared; the upload was discarded") from None
-        # DURABILITY: before the mark goes, or a power cut could bring the bytes back without it.
+        # DURABILITY: the truncation must be durable before the mark is removed. Otherwise a power cut could restore the bytes without it.
         await writer.sync()
-    # A mark that stays would make the next bytes count for nothing.
+    # If the mark stayed, the next bytes would not count.
     await records.unmark(record, f"checked={found.checked}")
 
 
@@ -151,11 +151,13 @@ async def close(writer: Writer) -> None:
 
 @managed
 async def upload_writer(records: Records, record: Record, algorithm: Algorithm | None) -> AsyncIterator[UploadWriter]:
-    """Give the writer of an upload that is not complete. Raises the errors of `opened`."""
+    """Yield the writer of an incomplete upload. Raises the errors of `opened`."""
     upload = UploadWriter(records, record, algorithm, await opened(records, record, algorithm))
     try:
         if record.length is None:
-            upload.record = await records.refresh(record)  # another request may have given it while this one waited
+            upload.record = await records.refresh(
+                record
+            )  # another request may have set the length while this one waited
         yield upload
     finally:
         await upload.give_back()
