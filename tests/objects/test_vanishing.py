@@ -27,7 +27,7 @@ def vanish(bucket: Bucket, prefix: str) -> None:
 
 async def test_a_server_that_loses_what_it_was_given_is_refused(bucket: Bucket, tmp_path: Path) -> None:
     vanish(bucket, "probe/")
-    with pytest.raises(ServerRefused, match="was just created is not there"):
+    with pytest.raises(ServerRefused, match="was just created does not exist"):
         async with ObjectStore("s3://bucket/prefix", spool=tmp_path):
             pass
 

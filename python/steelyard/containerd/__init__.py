@@ -1,7 +1,7 @@
 """containerd's content service, on both sides of the wire.
 
-`steelyard.containerd.service` offers a store to containerd; `RemoteStore` is a store that lives behind such a service, in
-a containerd or in ourselves.
+`steelyard.containerd.service` serves a store to containerd. `RemoteStore` is a store behind such a service: that of a containerd, or
+Steelyard's own.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from steelyard.errors import InvalidArgument
 __all__ = ("parse_address",)
 
 _PATH_LIMIT = 107
-"""The most bytes of a socket's path on Linux: what `sockaddr_un` holds, less a NUL."""
+"""The most bytes of a socket's path on Linux: the size of the path in `sockaddr_un`, without the NUL."""
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:", re.ASCII)
 
@@ -19,10 +19,10 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:", re.ASCII)
 def parse_address(address: str | os.PathLike[str]) -> Path:
     """Return the absolute path of a Unix socket given as a path, ``unix:PATH`` or ``unix:///PATH``.
 
-    A path that looks like an address, such as ``a:b``, is given as ``./a:b``.
+    Write a path that looks like an address, such as ``a:b``, as ``./a:b``.
 
     Raises:
-        InvalidArgument: it is not an address, or too long for a socket.
+        InvalidArgument: the address is not valid, or too long for a socket.
     """
     text = os.fspath(address)
     path = text.removeprefix("unix:")

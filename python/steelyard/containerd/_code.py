@@ -1,4 +1,4 @@
-"""The codes with which calls end. Spec: gRPC's `statuscodes.md`."""
+"""The status codes of calls. Spec: gRPC's `statuscodes.md`."""
 
 from __future__ import annotations
 

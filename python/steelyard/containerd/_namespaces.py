@@ -16,7 +16,7 @@ _NAMESPACE_LIMIT = 76
 
 
 def check_namespace(namespace: str | None) -> str | None:
-    """Return the namespace, if it can be one: letters and digits, in parts joined by ``.``, ``_`` or ``-``."""
+    """Return the namespace if it is valid: letters and digits, in parts joined by ``.``, ``_`` or ``-``. Raises InvalidArgument."""
     if namespace is not None and (len(namespace) > _NAMESPACE_LIMIT or not _NAMESPACE.fullmatch(namespace)):
         raise InvalidArgument(
             f"namespace {namespace[:100]!r}: expected letters and digits in parts joined by '.', '_' or '-', "

@@ -1,4 +1,4 @@
-"""The messages of the protocol that answer a call, with their fields by their names there."""
+"""The protocol's messages that answer calls. The fields have the protocol's names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = (
 )
 
 Time = tuple[int, int] | None
-"""Seconds since the epoch, and nanoseconds; None is a time that was not set."""
+"""Seconds since the epoch, and nanoseconds; None if the time was not set."""
 
 
 class InfoAnswer(msgspec.Struct, frozen=True):
@@ -30,7 +30,7 @@ class InfoAnswer(msgspec.Struct, frozen=True):
 
 
 class StatusAnswer(msgspec.Struct, frozen=True):
-    """An ingest; a total of 0 and an empty digest are not known."""
+    """An ingest. A total of 0 and an empty digest mean that they are not known."""
 
     ref: str
     offset: int
@@ -48,7 +48,7 @@ class WriteAnswer(msgspec.Struct, frozen=True):
 
 
 class DescriptorAnswer(msgspec.Struct, frozen=True):
-    """A descriptor; an empty text and 0 are not known."""
+    """A descriptor. An empty text and 0 mean that the value is not known."""
 
     media_type: str = ""
     digest: str = ""

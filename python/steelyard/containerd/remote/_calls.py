@@ -1,4 +1,4 @@
-"""Calls with one request: each has a deadline, and ends when its result is not wanted. No thread waits for one."""
+"""Calls with one request. Each has a deadline, and ends when its caller is cancelled. No thread waits for a call."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ from steelyard.model import Buffer
 __all__ = ("GRACE", "MOST_DATA", "Asked", "Limits", "Waker", "answers", "ask", "settle")
 
 MOST_DATA = 8 << 20
-"""The most data of a message: half of what one may have, as other clients have it."""
+"""The most data of a message: half of the protocol's limit, as in other clients."""
 
 GRACE = 2.0
-"""Seconds that a cancelled call which changes something is waited for, so that a healthy server leaves no doubt."""
+"""How long a cancelled call that changes something may still run, in seconds, so that a healthy server can finish the change."""
 
 _END = sys.maxsize
-"""More bytes than any answer has: only the end of the call is waited for."""
+"""More bytes than any answer has, to wait for the end of a call."""
 
 _INLINE = 16 << 10
-"""Bytes of answers that are read on the event loop. Most answers have a few hundred."""
+"""The most bytes of answers that are decoded on the event loop. Most answers have a few hundred bytes."""
 
 _TAKEN = 1000
-"""Answers of a list that are taken at a time."""
+"""The most answers of a list that are taken at a time."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a server may be silent, and how much it is sent at once.
+    """Limits of time and size for calls.
 
     Attributes:
-        timeout: seconds for a call with one answer.
-        idle_timeout: seconds without a sign of progress, for a call with many.
-        message_bytes: bytes of data that a writer gathers for a message.
-        window_bytes: the most bytes that a writer has on their way.
+        timeout: the most seconds for a call with one answer.
+        idle_timeout: the most seconds without progress, for a call with many answers.
+        message_bytes: the bytes of data that a writer collects for a message.
+        window_bytes: the most bytes of a writer in flight.
 
     Raises:
-        InvalidArgument: one is not positive, or a message would be over the protocol's limit.
+        InvalidArgument: a limit is not positive, or `message_bytes` exceeds the protocol's limit.
     """
 
     timeout: float
@@ -58,7 +58,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     window_bytes: int
 
     def __post_init__(self) -> None:
-        # Also a NaN is not.
+        # This also refuses NaN.
         if not all(limit > 0 for limit in (self.timeout, self.idle_timeout, self.message_bytes, self.window_bytes)):
             raise InvalidArgument(f"{self}: expected more than 0")
         if self.message_bytes > MOST_DATA:
@@ -66,7 +66,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Waker:
-    """Ends the wait of a task that is cancelled, and not the call that it waits for."""
+    """Ends the wait of a cancelled task, but not the call that it waits for."""
 
     def __init__(self, call: RemoteCall) -> None:
         self._call = call
@@ -77,7 +77,7 @@ class Waker:
 
 
 async def settle(call: RemoteCall, wanted: int = _END) -> None:
-    """Wait until a call has so many bytes of answers to take, or has ended.
+    """Wait until a call has `wanted` bytes of answers to take, or has ended.
 
     Cancellation:
         No effect on the call.
@@ -89,7 +89,7 @@ async def settle(call: RemoteCall, wanted: int = _END) -> None:
 
 
 class Asked:
-    """A call with one request, and what its errors name.
+    """A call with one request, and its subject for errors.
 
     Attributes:
         native: the call.
@@ -103,7 +103,7 @@ class Asked:
         """Wait as `settle` does, as long as there is progress.
 
         Raises:
-            Unreachable: there was none for too long; the call was ended.
+            Unreachable: there was no progress for too long, and the call was ended.
         """
         while not self.native.is_ready(wanted):
             seen = self.native.progress
@@ -119,10 +119,10 @@ class Asked:
         return Unreachable(self._connection.address, reason=reason)
 
     async def values(self, called: Method, most: int) -> list[Any]:
-        """Take at most so many answers and return their values.
+        """Take at most `most` answers and return their values.
 
         Raises:
-            StorageError: one has an invalid value, such as an invalid digest, or is about something else.
+            StorageError: an answer has an invalid value, such as an invalid digest, or has another subject than the call.
         """
         try:
             if self.native.held <= _INLINE:
@@ -138,7 +138,7 @@ class Asked:
         return values
 
     def check_end(self) -> None:
-        """Raise the error with which the call has ended, if there is one.
+        """Raise the error of the call, if it has ended with one.
 
         Raises:
             SteelyardError: by `error_of`.
@@ -168,11 +168,11 @@ async def ask(
         connection: the server.
         called: the method.
         request: the request.
-        about: what it is about, for errors.
-        limits: how long it may take.
-        grace: seconds for which a cancelled call is waited for before it is ended: for what changes something.
-        headers: what else is said.
-        data: the data of a Write. It may take as long as the server shows progress.
+        about: the subject of the call, for errors.
+        limits: the limits of the call.
+        grace: the seconds that a cancelled call may still run before it is ended, for calls that change something.
+        headers: additional headers.
+        data: the data of a Write. With data, the deadline is `idle_timeout`.
 
     Raises:
         SteelyardError: by `error_of`.
@@ -188,7 +188,7 @@ async def ask(
     finally:
         try:
             if grace and not call.is_ready(_END):
-                # CANCEL: a healthy server answers soon, and then the caller's next look finds the change made, or not.
+                # CANCEL: a healthy server answers soon. After that, the change has happened or it has not, and will not happen later.
                 with CancelScope(shield=True), anyio.move_on_after(grace):
                     await settle(call)
         finally:
@@ -203,7 +203,7 @@ async def ask(
 async def answers(
     connection: Connection, called: Method, request: dict[str, Any], about: About, limits: Limits
 ) -> AsyncGenerator[list[Any], None]:
-    """Make a call and iterate over its answers, some at a time, while further ones arrive.
+    """Make a call and yield its answers in batches, while further ones arrive.
 
     Raises:
         SteelyardError: by `error_of`.

@@ -1,4 +1,4 @@
-"""The connection to a server: one native channel, made when it is first needed."""
+"""The connection to a server: one native channel, created at the first call."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Headers = tuple[tuple[str, str], ...]
 """The headers of a call. A server that does not know a header ignores it."""
 
 encode = msgspec.json.Encoder().encode
-"""Makes the JSON of a request."""
+"""Encodes a request as JSON."""
 
 
 class Channel:
-    """The native channel, shared by all stores that were made from one. It connects by itself, again too."""
+    """The native channel, which a store shares with its copies under a lease. It connects and reconnects by itself."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -60,7 +60,7 @@ class Channel:
 
 
 class Connection:
-    """A channel, and what is said with each call on it."""
+    """A channel, and the headers of each call on it."""
 
     def __init__(self, channel: Channel, namespace: str | None, lease: str | None) -> None:
         self.channel = channel
@@ -71,7 +71,7 @@ class Connection:
             for key, value in (
                 (NAMESPACE, namespace),
                 ("containerd-lease", lease),
-                # To our own service: an empty value of a label is a value.
+                # This tells our own service that an empty label value is a value.
                 ("steelyard-exact", "1"),
             )
             if value is not None
@@ -97,8 +97,8 @@ class Connection:
         Args:
             called: the method.
             request: its message.
-            timeout: seconds that it may take in all.
-            headers: what else is said.
+            timeout: the most seconds for the whole call.
+            headers: additional headers.
             data: the data of a Write.
 
         Raises:
@@ -110,5 +110,5 @@ class Connection:
         return call
 
     def converse(self, called: Method, headers: Headers = ()) -> RemoteCall:
-        """Make a call whose requests follow."""
+        """Start a call whose requests follow later."""
         return self.channel.open().call(called.path, [*self._headers, *headers], None)

@@ -28,19 +28,19 @@ _LOOKUPS_AT_ONCE = 32
 
 
 class Content:
-    """Information on blobs and ingests of a server, and changes without their bytes."""
+    """Calls about blobs and ingests that do not transfer their bytes."""
 
     def __init__(self, connection: Connection, limits: Limits) -> None:
         self._connection, self._limits = connection, limits
 
     async def info(self, digest: Digest) -> Info:
-        """Return what is known of a blob; see `Manager.info`."""
+        """Return the info of a blob; see `Manager.info`."""
         info: Info
         [info] = await self._ask("Info", "blob", str(digest), digest=str(digest))
         return info
 
     async def infos(self, digests: Iterable[Digest]) -> dict[Digest, Info]:
-        """Return what is known of each of the digests that is stored, several lookups at a time."""
+        """Return the info of each stored digest, with several lookups at a time."""
         found: dict[Digest, Info] = {}
 
         async def look_up(digest: Digest) -> None:
@@ -81,13 +81,13 @@ class Content:
         await self._ask("Delete", "blob", str(digest), grace=GRACE, digest=str(digest))
 
     async def status(self, ref: str) -> Status:
-        """Return what is known of an ingest; see `IngestManager.status`."""
+        """Return the status of an ingest; see `IngestManager.status`."""
         status: Status
         [status] = await self._ask("Status", "ingest", ref, ref=ref)
         return status
 
     async def statuses(self, filters: Sequence[str]) -> list[Status]:
-        """Return the statuses of ingests, of which the server may have left out some that do not match the filters."""
+        """Return the statuses of ingests. The server may leave out ingests that do not match the filters."""
         return await self._ask("ListStatuses", "ingest", "", filters=for_server("ingest", filters))
 
     async def abort(self, ref: str) -> None:

@@ -1,4 +1,4 @@
-"""From gRPC's codes and containerd's messages to our errors: one table."""
+"""Conversion of gRPC's codes and containerd's messages to Steelyard's errors, by one table."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ _FULL = re.compile(r"no space|quota", re.IGNORECASE)
 
 
 class Refused(Exception):
-    """How a call ended, without the call itself: an error that is kept keeps no connection."""
+    """The failure of a call. It does not refer to the call, so an error that a program keeps does not keep a connection open."""
 
     def __init__(self, code: Code, details: str, fields: bytes = b"") -> None:
         super().__init__(code, details)
         self.code = code
         self.details = details
         self.fields = fields
-        """Our own service's error as JSON; empty where there is none."""
+        """The error of our own service as JSON; empty if there is none."""
 
     @classmethod
     def of(cls, call: RemoteCall) -> Refused | None:
-        """Return how an ended call was refused, or None if it went well."""
+        """Return the failure of an ended call, or None if it succeeded."""
         outcome = call.outcome
         if outcome is None or outcome[0] == Code.OK:
             return None
@@ -68,7 +68,7 @@ class Refused(Exception):
 
 
 class NameTaken(SteelyardError):
-    """The server has the image name already, and does not say what it holds; `RemoteImageNames.create` asks."""
+    """The server has the image name already, and does not report its target; `RemoteImageNames.create` looks it up."""
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,9 +78,9 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
         kind: ``"blob"``, ``"ingest"``, ``"image name"`` or ``"lease"``.
         name: the digest, the ref, the name.
         call: the method, for people.
-        expected: the digest that the ingest is to have, as text, or None.
-        offset: where in it the call begins, or None.
-        size: the size that is known of it, or None.
+        expected: the expected digest of the ingest, as text, or None.
+        offset: the offset at which the call begins, or None.
+        size: the known size of the subject, or None.
     """
 
     kind: str
@@ -92,7 +92,7 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def error_of(refused: Refused, about: About, address: str, lease: str | None = None) -> SteelyardError:
-    """Return our error for what a call ended with; `lease` is the one under which it was made."""
+    """Return Steelyard's error for a failed call. `lease` is the lease under which the call was made."""
     exact = _restored(refused, about, address) if refused.fields else None
     if exact is not None:
         return exact
@@ -104,7 +104,7 @@ def error_of(refused: Refused, about: About, address: str, lease: str | None = N
 
 
 def _restored(refused: Refused, about: About, address: str) -> SteelyardError | None:
-    """Return the error that our own service met, or None if it is one of its own, or of the disk."""
+    """Return the store's error that our own service reports, or None for errors of the service itself or of the disk."""
     try:
         fields = _FIELDS.decode(refused.fields)
     except (msgspec.MsgspecError, RecursionError):
@@ -121,11 +121,11 @@ def _restored(refused: Refused, about: About, address: str) -> SteelyardError | 
     try:
         return kind(**fields) if fields else kind(text if suffix.islower() else refused.details)
     except (TypeError, ValueError):
-        return None  # of another release, or not of our service
+        return None  # from another release, or not from our service
 
 
 def _busy(refused: Refused, about: About, address: str) -> SteelyardError:
-    """Return the error for too many open calls of our service: a caller that waits for a ref waits for this, too."""
+    """Return the error for too many open calls at our service. A caller that waits for a ref also waits for this."""
     if about.kind != "ingest":
         return Unreachable(address, reason=_text(refused))
     error = Unavailable(about.name, holder=f"other clients of {address}")
@@ -157,7 +157,7 @@ def _exists(refused: Refused, about: About, _: str) -> SteelyardError:
 def _precondition(refused: Refused, about: About, address: str) -> SteelyardError:
     if about.kind == "ingest":
         if sizes := _SIZE.search(refused.details):
-            # One message says what there is first, of both.
+            # In both forms of the message, the actual size comes first.
             actual, expected = sizes.group(1) or sizes.group(3), sizes.group(2) or sizes.group(4)
             return UnexpectedSize(about.name, expected=int(expected), actual=int(actual))
         if about.expected is not None and _DIGEST.search(refused.details):
@@ -178,7 +178,7 @@ def _range(_: Refused, about: About, __: str) -> SteelyardError:
 
 
 def _unavailable(refused: Refused, about: About, address: str) -> SteelyardError:
-    # The server's own word for a held ref ends in its class; what the transport says does not.
+    # The server's own message for a held ref ends with its class. A message of the transport does not.
     if about.kind == "ingest" and refused.details.rpartition(": ")[2] == "unavailable":
         return Unavailable(about.name, holder=f"another client of {address}")
     return Unreachable(address, reason=_text(refused))
@@ -230,7 +230,7 @@ _TABLE: dict[Code, Callable[[Refused, About, str], SteelyardError]] = {
     Code.PERMISSION_DENIED: _denied,
     Code.UNAUTHENTICATED: _denied,
 }
-"""All other codes are a `StorageError`."""
+"""All other codes become a `StorageError`."""
 
 
 def _digests(refused: Refused) -> list[Digest]:

@@ -1,7 +1,7 @@
-"""Which filters a server may apply for us.
+"""The selection of filters that a server may apply for us.
 
-A listing is always filtered here. A row that the server leaves out must be left out here too, so it only gets filters
-that mean the same everywhere: containerd knows no sizes and times, and its regular expressions are not ours.
+A listing is always filtered on this side, too. The server must not leave out rows that match here, so it only gets filters that have the
+same meaning there: containerd does not filter by sizes and times, and its regular expressions differ from ours.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _PLAIN = {
 
 
 def for_server(kind: str, filters: Sequence[str]) -> Sequence[str]:
-    """Return the filters, if the server may apply all of them, or none.
+    """Return the filters if the server may apply all of them, and otherwise no filters.
 
     Args:
         kind: ``blob`` or ``ingest``.
-        filters: filters that parse.
+        filters: valid filters.
     """
     return filters if all(_PLAIN[kind].fullmatch(text) for text in filters) else ()

@@ -1,4 +1,4 @@
-"""The leases of a containerd, by its Leases service. Its garbage collector keeps what they protect."""
+"""The leases of a containerd, through its Leases service. Its garbage collector keeps the blobs and ingests that they protect."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _BLOB, _INGEST = "content", "ingests"
 
 
 def check_id(lease: str) -> str:
-    """Return the ID of a lease, if it can be sent as one: it is a header of each call under the lease."""
+    """Return the ID of a lease, if it is valid and a header can have it: it is a header of each call under the lease."""
     check_header(check_lease(lease))
     return lease
 
 
 def check_header(lease: str | None) -> str | None:
-    """Return the ID of a lease or None, if a header can have it.
+    """Return the ID of a lease, or None, if a header can have it.
 
     Raises:
-        InvalidArgument: it cannot.
+        InvalidArgument: a header cannot have it.
     """
     if lease is not None and not _HEADER.fullmatch(lease):
         raise InvalidArgument(f"lease {lease[:100]!r}: expected printable ASCII without spaces")
@@ -51,9 +51,9 @@ def check_header(lease: str | None) -> str | None:
 class RemoteLeases(ProcessBound, Leases):
     """Leases behind a server. A server without leases answers each call with Unsupported.
 
-    The service changes one resource at a time, so `add` and `remove` are no transactions. Resources that are neither blobs nor ingests, such
-    as snapshots, are left out and left alone. The time at which a lease ends is its label ``containerd.io/gc.expire``. containerd ends it at the
-    next garbage collection after that.
+    The service changes one resource at a time, so `add` and `remove` are not transactions. Resources that are neither blobs nor ingests, such
+    as snapshots, are not listed and not changed. The label ``containerd.io/gc.expire`` of a lease is the time at which it ends. containerd ends
+    it at the next garbage collection after that time.
     """
 
     collects = True
@@ -73,12 +73,12 @@ class RemoteLeases(ProcessBound, Leases):
         except LeaseExists:
             if name in {lease.id for lease in await self._all()}:
                 raise
-            # It has expired, and containerd has not ended it yet.
+            # A lease with this ID has expired, but containerd has not ended it yet.
             await self.end(name)
             return await self._create(name, given)
 
     async def get(self, lease: str) -> Lease:
-        """Return times and labels of a lease; see `Leases.get`."""
+        """Return the times and labels of a lease; see `Leases.get`."""
         check_id(lease)
         for found in await self._all():
             if found.id == lease:
@@ -91,15 +91,15 @@ class RemoteLeases(ProcessBound, Leases):
         return await choose(chosen, sorted(await self._all(), key=lambda lease: lease.id), lease_fields)
 
     async def add(self, lease: str, *, digests: Iterable[Digest | str] = (), refs: Iterable[str] = ()) -> None:
-        """Have a lease protect blobs and ingests, one after the other; see `Leases.add`."""
+        """Protect blobs and ingests by a lease, one after the other; see `Leases.add`."""
         await self._change("AddResource", lease, digests, refs)
 
     async def remove(self, lease: str, *, digests: Iterable[Digest | str] = (), refs: Iterable[str] = ()) -> None:
-        """Have a lease no longer protect blobs and ingests, one after the other; see `Leases.remove`."""
+        """Stop protecting blobs and ingests by a lease, one after the other; see `Leases.remove`."""
         await self._change("DeleteResource", lease, digests, refs)
 
     async def resources(self, lease: str) -> LeaseResources:
-        """Return what a lease protects; see `Leases.resources`."""
+        """Return the blobs and ingests that a lease protects; see `Leases.resources`."""
         await self.get(lease)
         blobs, refs = [], []
         for resource in await self._ask("ListResources", lease):
@@ -115,21 +115,21 @@ class RemoteLeases(ProcessBound, Leases):
 
         Args:
             lease: its ID.
-            collect: have containerd collect its garbage before it answers.
+            collect: make containerd collect its garbage before it answers.
         """
         await self.get(lease)
         await self._ask("Delete", lease, grace=GRACE, sync=collect)
 
     async def end(self, lease: str, *, collect: bool = False) -> None:
-        """End a lease, and raise nothing: a server that does not answer ends the lease by itself."""
+        """End a lease, and raise no error of the server: the lease expires by itself."""
         with suppress(SteelyardError):
             await self._ask("Delete", lease, grace=GRACE, sync=collect)
 
     async def enter(self, lease: str, digest: Digest) -> None:
-        """Have a lease protect a blob for a caller that works under it.
+        """Protect a blob for a caller that works under a lease.
 
         Raises:
-            LeaseEnded: there is no such lease.
+            LeaseEnded: the lease does not exist.
         """
         try:
             await self._ask("AddResource", lease, grace=GRACE, resource={"id": str(digest), "type": _BLOB})

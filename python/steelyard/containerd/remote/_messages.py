@@ -1,7 +1,7 @@
-"""The methods that are called, and the values that their answers become. Requests have the fields of the protocol's messages.
+"""The methods of the services, and the values of their answers. Requests have the fields of the protocol's messages.
 
-Native code encodes and decodes the messages; `rust/service/src/client/messages.rs` lists the methods. Requests and answers pass
-between it and Python as JSON.
+Native code encodes and decodes the messages; `rust/service/src/client/messages.rs` lists the methods. Between native code and Python,
+requests and answers are JSON.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ class Method(msgspec.Struct, frozen=True):
     """A method of a service.
 
     Attributes:
-        path: its name on the wire.
-        read: makes a value of an answer, which is JSON.
+        path: its name in the protocol.
+        read: makes a value from the JSON of an answer.
     """
 
     path: str
     read: Callable[[bytes], Any]
 
     def read_all(self, answers: list[bytes]) -> list[Any]:
-        """Return the values of all answers; of many not on the event loop.
+        """Return the values of all answers. Do not call it for many answers on the event loop.
 
         Raises:
-            ValueError: one has an invalid value, such as an invalid digest.
+            ValueError: an answer has an invalid value, such as an invalid digest.
         """
         return [self.read(answer) for answer in answers]
 
@@ -58,7 +58,7 @@ _READ: dict[str, dict[str, Callable[[bytes], Any]]] = {
         "Update": _INFO,
         "List": _INFO,
         "Delete": _NOTHING,
-        "Read": _NOTHING,  # its data
+        "Read": _NOTHING,  # native code takes its data
         "Status": _STATUS,
         "ListStatuses": _STATUS,
         "Write": _reads(WriteAnswer, check_written),

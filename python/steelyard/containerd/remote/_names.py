@@ -1,4 +1,4 @@
-"""The image names of a containerd, by its Images service."""
+"""The image names of a containerd, through its Images service."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ __all__ = ("RemoteImageNames",)
 class RemoteImageNames(ProcessBound, ImageNames):
     """Image names behind a server. A server that only has content answers each call with Unsupported.
 
-    The service changes one name at a time. So `assign` is not a transaction: its changes are undone when a later
-    name is refused, and others may see that. `expected` is compared before the change; by containerd not again with it.
+    The service changes one name at a time. So `assign` is not a transaction: when a later name is refused, the earlier changes are undone,
+    and other clients may see them meanwhile. `expected` is compared before the change, but containerd does not compare it again in the change.
     """
 
     def __init__(self, connection: Connection, limits: Limits) -> None:
         self._connection, self._limits = connection, limits
 
     async def create(self, name: str, target: Descriptor, *, labels: Mapping[str, str] | None = None) -> Image:
-        """Make a name; see `ImageNames.create`.
+        """Create a name; see `ImageNames.create`.
 
         Raises:
-            InvalidArgument: also for a target without size or media type, which containerd wants to know.
+            InvalidArgument: also if the target has no size or media type, which containerd requires.
         """
         request = {"image": _message(check_name(name), target, Labels(labels))}
         image: Image
@@ -52,7 +52,7 @@ class RemoteImageNames(ProcessBound, ImageNames):
     async def assign(
         self, targets: Mapping[str, Descriptor], *, labels: Mapping[str, str] | None = None, overwrite: bool = False
     ) -> list[Image]:
-        """Have names hold targets; see `ImageNames.assign`."""
+        """Set the targets of names; see `ImageNames.assign`."""
         await checkpoint()
         kept = None if labels is None else Labels(labels)
         held = {}
@@ -74,7 +74,7 @@ class RemoteImageNames(ProcessBound, ImageNames):
         return images
 
     async def update(self, image: Image, *fieldpaths: str, expected: Digest | str | None = None) -> Image:
-        """Change what a name holds, or its labels; see `ImageNames.update`."""
+        """Change the target or the labels of a name; see `ImageNames.update`."""
         moved, everything, keys = split_fieldpaths(fieldpaths)
         check_size(image.target.size)
         labels = Labels(image.labels)
@@ -88,7 +88,7 @@ class RemoteImageNames(ProcessBound, ImageNames):
         return changed
 
     async def get(self, name: str) -> Image:
-        """Return what is known of a name; see `ImageNames.get`."""
+        """Return the target, labels and times of a name; see `ImageNames.get`."""
         check_name(name)
         image: Image
         [image] = await self._send("Get", name, {"name": name})
@@ -105,8 +105,8 @@ class RemoteImageNames(ProcessBound, ImageNames):
 
         Args:
             name: the name.
-            expected: remove it only if it holds this digest.
-            collect: have containerd collect its garbage before it answers.
+            expected: the digest that the name must have; otherwise it is not removed.
+            collect: make containerd collect its garbage before it answers.
         """
         check_name(name)
         if expected is not None:
@@ -153,7 +153,7 @@ class RemoteImageNames(ProcessBound, ImageNames):
 
 
 def _expected(expected: Digest | str | None) -> Headers:
-    """Return the header by which our own service compares and changes in one step; containerd ignores it."""
+    """Return the header that makes our own service compare and change in one step. containerd ignores it."""
     return () if expected is None else (("steelyard-expected", str(expected)),)
 
 

@@ -1,4 +1,4 @@
-"""A blob that fits into one message: the ref, all bytes and the commit go together."""
+"""A blob that fits into one message, together with the ref and the commit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from steelyard.transfer._small import Small
 __all__ = ("AT_ONCE", "put_small")
 
 AT_ONCE = 4 << 20
-"""The largest blob that goes in one message; a larger one is worth several in flight."""
+"""The largest blob that is sent in one message. A larger blob is faster with several messages in flight."""
 
 _COMMIT = 2
 
@@ -32,9 +32,9 @@ async def put_small(
     source: Small,
     options: PutOptions,
 ) -> PutResult:
-    """Store a small blob by one message; see `Store.put`. Its digest is computed here and compared by the server.
+    """Store a small blob by one message; see `Store.put`. This side computes its digest, and the server compares it.
 
-    Raises and Cancellation are those of `Store.put`.
+    Errors and cancellation are those of `Store.put`.
     """
     size, wanted = options.size, options.expected
     if size is not None and size != source.size:
@@ -65,7 +65,7 @@ async def _commit(connection: Connection, limits: Limits, source: Small, digest:
     except AlreadyExists:
         return False
     except BaseException:
-        # CANCEL: no caller knows this ref, so none would resume it; the ingest is aborted, if there is one.
+        # CANCEL: no caller knows this ref, so no caller would resume the ingest. It is aborted, if it exists.
         with anyio.move_on_after(GRACE, shield=True), suppress(SteelyardError):
             await ask(connection, method("Content", "Abort"), {"ref": ref}, about, limits)
         raise

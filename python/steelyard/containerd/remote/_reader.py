@@ -1,4 +1,4 @@
-"""Reading a remote blob: ranges, the verified stream, and a whole blob in one call."""
+"""Reading a remote blob: in ranges, as a verified stream, or whole in one call."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ __all__ = ("RemoteReader", "read_whole")
 _READ = method("Content", "Read")
 
 _BATCH = 1 << 20
-"""Bytes that are taken at a time, and for a verified stream hashed; a thread does that with the next batch while this one is received."""
+"""The bytes that are taken at a time. A thread takes and hashes the next batch while the caller uses this one."""
 
 _INLINE = 32 << 10
-"""Bytes that are copied and hashed on the event loop."""
+"""The most bytes that are copied and hashed on the event loop."""
 
 
 class RemoteReader(ProcessBound, ReaderAt):
-    """A blob behind a server. It holds nothing there: if the blob is deleted, reading ends with NotFound."""
+    """A blob behind a server. The reader holds nothing at the server: after the blob was deleted, reads raise NotFound."""
 
     def __init__(self, connection: Connection, limits: Limits, digest: Digest, size: int) -> None:
         self._connection, self._limits = connection, limits
@@ -114,14 +114,14 @@ class RemoteReader(ProcessBound, ReaderAt):
             raise _wrong_size(self._digest, offset, size, f"{size - left} bytes")
 
     def _checked(self, offset: int, size: int) -> int:
-        """Return how many bytes there are of a range."""
+        """Return the number of bytes that a range has in the blob."""
         if self._closed:
             raise ClosedResourceError
         return check_range(self._digest, self._size, offset, size)
 
 
 class _RemoteStream(ProcessBound, ByteReceiveStream):
-    """One Read of a blob, taken in batches on a thread; with a hasher they are hashed there, and the end is the proof."""
+    """One Read of a blob, taken in batches on a thread. With a hasher, the thread also hashes them, and the digest is compared at the end."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class _RemoteStream(ProcessBound, ByteReceiveStream):
         self._loads: _Loads | None = None
         self._piece = b""
         self._place = 0
-        # A server refuses a Read from the end.
+        # A server refuses a Read that begins at the end.
         self._end: Exception | None = EndOfStream() if hasher is None and offset == size else None
         self._closed = False
 
@@ -150,8 +150,8 @@ class _RemoteStream(ProcessBound, ByteReceiveStream):
 
         Raises:
             anyio.EndOfStream: the blob has ended and matches its digest.
-            DataCorrupt: it does not match, or the server sends more or fewer bytes than the blob has; raised instead of the end, again on
-                every further call.
+            DataCorrupt: the blob does not match, or the server sends more or fewer bytes than the blob has. It is raised in place of the end,
+                and again by every further call.
         """
         if max_bytes <= 0:
             raise ValueError("max_bytes must be positive")
@@ -199,7 +199,7 @@ class _RemoteStream(ProcessBound, ByteReceiveStream):
 
 
 class _Loads(ProcessBound):
-    """The data of a Read in batches: a thread waits for the next one and hashes it while the last one is used."""
+    """The data of a Read in batches. A thread waits for the next batch and hashes it while the caller uses the last one."""
 
     @uninterrupted
     def __init__(
@@ -212,10 +212,10 @@ class _Loads(ProcessBound):
         self._loading = self._load()
 
     async def next(self) -> bytes:
-        """Return the next batch; it is empty at the end.
+        """Return the next batch, which is empty at the end.
 
         Raises:
-            SteelyardError: by `error_of`; again on every further call.
+            SteelyardError: by `error_of`, and again by every further call.
 
         Cancellation:
             No effect.
@@ -246,7 +246,7 @@ class _Loads(ProcessBound):
 
 
 async def _taken(asked: Asked, most: int, hasher: Hasher | None) -> bytes:
-    """Wait for data of a Read, take a batch and hash it; it is empty at the end."""
+    """Wait for data of a Read, and take and hash a batch. It is empty at the end."""
     call, wanted = asked.native, min(most, _BATCH)
     await asked.attend(wanted)
     native = None if hasher is None else hasher._native  # noqa: SLF001  # given to native code
@@ -277,8 +277,8 @@ async def read_whole(connection: Connection, limits: Limits, blob: Descriptor) -
     """Return a whole blob, verified, by one call to the server.
 
     Raises:
-        NotFound: it is not stored.
-        DataCorrupt: the bytes do not match the digest or the size; they are never returned.
+        NotFound: the blob is not stored.
+        DataCorrupt: the bytes do not match the digest or the size. They are not returned.
     """
     digest, left = blob.digest, math.inf if blob.size is None else blob.size
     hasher = Hasher(digest.algorithm)

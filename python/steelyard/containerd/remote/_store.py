@@ -51,7 +51,7 @@ _PUTS_AT_ONCE = 16
 
 
 class _Held:
-    """A ref that is in use here: since when, and its writer, once that is open."""
+    """A ref that this store is using, with the time since when, and with its writer as soon as that is open."""
 
     def __init__(self, since: datetime) -> None:
         self.since = since
@@ -75,7 +75,7 @@ class RemoteStore(ProcessBound, BaseStore):
         lease: the ID of a lease that protects stored blobs from containerd's garbage collection; see `with_lease`.
         timeout: the most seconds of a call with one answer.
         idle_timeout: the most seconds of a longer call without progress.
-        message_bytes: bytes that a writer gathers for a message, at most 8 MiB. A containerd is faster with 1 MiB, our own
+        message_bytes: the bytes that a writer collects for a message, at most 8 MiB. A containerd is faster with 1 MiB, Steelyard's own
             service with 4 MiB.
         window_bytes: the most bytes of a writer in flight.
 
@@ -105,7 +105,7 @@ class RemoteStore(ProcessBound, BaseStore):
 
     @property
     def address(self) -> str:
-        """The server's address, as in messages."""
+        """The server's address, as it appears in messages."""
         return self._connection.address
 
     @property
@@ -194,19 +194,19 @@ class RemoteStore(ProcessBound, BaseStore):
         return await read_whole(self._connection, self._limits, Descriptor.of(blob))
 
     async def _collect(self, options: CollectOptions) -> Collected:
-        """Refuse: a containerd collects when it decides to, by its own rules."""
+        """Refuse, because a containerd decides itself when to collect, by its own rules."""
         del options
         await checkpoint()
         raise Unsupported(self.address, operation="collect; a containerd collects its garbage by itself")
 
     async def _collect_defaults(self, grace: timedelta | None, ingest_age: timedelta | None) -> CollectDefaults:
-        """Refuse: a containerd has its own settings."""
+        """Refuse, because a containerd has its own settings."""
         del grace, ingest_age
         await checkpoint()
         raise Unsupported(self.address, operation="collect; a containerd collects its garbage by itself")
 
     async def _reasons(self, digests: Sequence[Digest]) -> dict[Digest, Reason]:
-        """Refuse: the service does not say which of its labels and leases keep a blob."""
+        """Refuse, because the service does not report which labels and leases keep a blob."""
         del digests
         await checkpoint()
         raise Unsupported(self.address, operation="why; `ctr` shows the labels, leases and images of a containerd")
@@ -272,12 +272,12 @@ class RemoteStore(ProcessBound, BaseStore):
             stream.close()
             error = error_of(refused, about, self.address, self.lease_id)
             if isinstance(error, AlreadyExists):
-                # The ingest of this ref has become pointless; containerd would keep it.
+                # The ingest of this ref is useless now, and containerd would keep it.
                 with suppress(NotFound):
                     await self._content.abort(ref)
             raise error from None
         except BaseException:
-            # CANCEL: nothing was written; the server frees the ref before the caller goes on.
+            # CANCEL: nothing was written. The server frees the ref before the caller continues.
             await stream.finish()
             raise
         return stream
@@ -347,7 +347,7 @@ class RemoteStore(ProcessBound, BaseStore):
         return status if writer is None else writer.with_announced(status)
 
     async def abort(self, ref: str) -> None:
-        """Discard an ingest; see `IngestManager.abort`. A writer of this store is fenced; others are the server's to end."""
+        """Discard an ingest; see `IngestManager.abort`. A writer of this store raises Aborted from then on. The server ends other writers."""
         check_ref(ref)
         writer = self._writer_of(ref)
         if writer is None:

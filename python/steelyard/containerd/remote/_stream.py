@@ -1,4 +1,4 @@
-"""One Write stream: messages go out as they are made, answers are counted as they come. Cancelling a wait has no effect on the stream."""
+"""One Write stream. Messages are sent at once, and answers are counted as they arrive. Cancelling a wait has no effect on the stream."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class WriteStream(ProcessBound):
     """An open Write stream.
 
     Attributes:
-        in_flight: bytes of data that were sent and not yet answered.
+        in_flight: the bytes of data that were sent and not yet answered.
         last: the last answer, or None.
-        failure: why the stream ended, or None.
+        failure: the failure that ended the stream, or None.
     """
 
     @uninterrupted
@@ -54,7 +54,7 @@ class WriteStream(ProcessBound):
         return self._sent
 
     async def answered(self, number: int | None = None) -> None:
-        """Wait for the answer to a message, or to all that were sent, or for the end of the stream.
+        """Wait for the answer to a message, by default the last one that was sent, or for the end of the stream.
 
         Raises:
             Refused: the stream has failed.
@@ -68,15 +68,15 @@ class WriteStream(ProcessBound):
     async def room(self, size: int, window: int) -> None:
         """Wait until `size` more bytes fit into the window, or until none are in flight.
 
-        Raises and Cancellation are those of `answered`.
+        Errors and cancellation are those of `answered`.
         """
         await self._until(lambda: self.in_flight + size <= window or not self.in_flight)
 
     async def finish(self) -> None:
-        """Say that there are no more messages, and wait for the end of the stream, at which the server frees the ref.
+        """End the messages, and wait for the end of the stream, at which the server frees the ref.
 
         Cancellation:
-            The server gets a moment, then the call is ended.
+            The server gets `GRACE` seconds, and then the call is ended.
         """
         self._call.finish()
         try:
@@ -85,20 +85,20 @@ class WriteStream(ProcessBound):
             pass
         finally:
             try:
-                # CANCEL: the server is given time to free the ref in good order; what it has not stored by then is lost.
+                # CANCEL: the server gets time to store the bytes and to free the ref. Bytes that it has not stored by then are lost.
                 with CancelScope(shield=True), anyio.move_on_after(GRACE):
                     await settle(self._call)
             finally:
                 self.close()
 
     def close(self) -> None:
-        """End the call, whatever it does."""
+        """End the call at once."""
         self._call.cancel()
         self.observe()
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while True:
-            seen = self._call.progress  # before looking: later answers end the wait
+            seen = self._call.progress  # read before `observe`, so that later answers end the wait
             self.observe()
             if condition():
                 return
@@ -116,19 +116,19 @@ class WriteStream(ProcessBound):
 
     @uninterrupted
     def observe(self) -> None:
-        """Take in what has arrived."""
-        outcome = self._call.outcome  # before the answers: after it there are no more
+        """Take the answers that have arrived."""
+        outcome = self._call.outcome  # read before the answers: no answers arrive after the outcome
         for answer in self._call.take(1 << 20):
             if self.failure is not None:
                 break
             try:
                 self.last = self._called.read(answer)
             except ValueError as error:
-                # No later one is looked at.
+                # Later answers are not read.
                 self.ended, self.failure = True, Refused(Code.INTERNAL, f"answer: {error}")
                 self._call.cancel()
                 break
-            if self._sizes:  # containerd says the last one twice
+            if self._sizes:  # containerd sends the last answer twice
                 self.in_flight -= self._sizes.popleft()
                 self._answered += 1
         if outcome is not None and not self.ended:

@@ -1,4 +1,4 @@
-"""Between the protocol's messages and the values of `steelyard.model`."""
+"""Conversion of the protocol's messages to the values of `steelyard.model`."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = ("check_subject", "check_written", "to_image", "to_info", "to_lease", 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _AFTER_LAST = -62135596800, 253402300800
-"""The years 1 and 10000. The first second is what a Go program sends for a time that it has not set."""
+"""The beginnings of the years 1 and 10000. A Go program sends the first one for a time that it has not set."""
 
 
 def _to_time(stamp: Time, default: datetime = _EPOCH) -> datetime:
-    """Return a time as whole microseconds; in place of one that was not set, or that a datetime does not hold, the default."""
+    """Return a time in whole microseconds. Return the default for a time that was not set or that a datetime cannot represent."""
     seconds, nanos = stamp or (0, 0)
     if not _FIRST < seconds < _AFTER_LAST or not (seconds or nanos):
         return default
@@ -34,7 +34,7 @@ def _to_time(stamp: Time, default: datetime = _EPOCH) -> datetime:
 
 
 def _to_labels(items: Mapping[str, str]) -> Labels:
-    """Return labels as the server has them, whatever they are: it has accepted them."""
+    """Return the labels of the server without checks, because the server has accepted them."""
     labels = Labels.__new__(Labels)
     labels._items = dict(items)  # noqa: SLF001  # what its `__init__` does, without the checks
     return labels
@@ -46,10 +46,10 @@ def _check_number(kind: str, number: int) -> None:
 
 
 def check_subject(value: object, name: str) -> None:
-    """Check that a value is about what was asked for: the digest of a blob, a ref, an image name, the ID of a lease.
+    """Check that a value has the requested subject: the digest of a blob, a ref, an image name or the ID of a lease.
 
     Raises:
-        ValueError: it is about something else.
+        ValueError: it has another subject.
     """
     match value:
         case Info(digest=digest):
@@ -63,7 +63,7 @@ def check_subject(value: object, name: str) -> None:
 
 
 def check_written(message: WriteAnswer) -> WriteAnswer:
-    """Return the answer to a message of a Write, if its offset and its digest can be such."""
+    """Return the answer to a message of a Write, if its offset and digest are valid."""
     _check_number("offset", message.offset)
     if message.digest:
         Digest.parse(message.digest)
@@ -71,7 +71,7 @@ def check_written(message: WriteAnswer) -> WriteAnswer:
 
 
 def to_info(message: InfoAnswer) -> Info:
-    """Return the Info of a blob. A listing of containerd 1.6 does not say when labels were set."""
+    """Return the Info of a blob. A listing of containerd 1.6 does not report when labels were set."""
     _check_number("size", message.size)
     created = _to_time(message.created_at)
     return Info(
@@ -84,7 +84,7 @@ def to_info(message: InfoAnswer) -> Info:
 
 
 def to_status(message: StatusAnswer) -> Status:
-    """Return the Status of an ingest. On the wire, 0 is a total that is not known."""
+    """Return the Status of an ingest. In the protocol, a total of 0 means that it is not known."""
     _check_number("offset", message.offset)
     _check_number("total", message.total)
     return Status(
@@ -98,7 +98,7 @@ def to_status(message: StatusAnswer) -> Status:
 
 
 def _to_descriptor(message: DescriptorAnswer) -> Descriptor:
-    """Return the descriptor. On the wire, an empty text or 0 is what is not known."""
+    """Return the descriptor. In the protocol, an empty text or 0 means that the value is not known."""
     _check_number("size", message.size)
     return Descriptor(
         digest=Digest.parse(message.digest),
@@ -109,7 +109,7 @@ def _to_descriptor(message: DescriptorAnswer) -> Descriptor:
 
 
 def to_image(message: ImageAnswer) -> Image:
-    """Return what is known of an image name."""
+    """Return the image name."""
     return Image(
         name=message.name,
         target=_to_descriptor(message.target or DescriptorAnswer()),
@@ -120,9 +120,9 @@ def to_image(message: ImageAnswer) -> Image:
 
 
 def to_lease(message: LeaseAnswer) -> Lease:
-    """Return what is known of a lease."""
+    """Return the lease."""
     labels = dict(message.labels)
-    expires_at = expiry_of(labels)  # another client may have set another text; containerd ignores it, too
+    expires_at = expiry_of(labels)  # containerd ignores a text that is not a time, too
     labels.pop(EXPIRE, None)
     return Lease(
         id=message.id, created_at=_to_time(message.created_at), expires_at=expires_at, labels=_to_labels(labels)

@@ -41,9 +41,9 @@ ResultT = TypeVar("ResultT")
 
 
 class RemoteWriter(ProcessBound, Writer):
-    """An open ingest behind a server: one Write stream, several messages in flight.
+    """An open ingest behind a server: one Write stream with several messages in flight.
 
-    Small writes gather in memory until there is a message of them. A later call raises the error of the server.
+    Small writes are collected in memory until they fill a message. If the server refuses a message, a later call raises the error.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class RemoteWriter(ProcessBound, Writer):
         return self._offset
 
     def with_announced(self, status: Status) -> Status:
-        """Return the status with what the caller announced: not every server keeps it, and the protocol has no size of 0."""
+        """Return the status with the announced size and digest. Not every server keeps them, and the protocol cannot express a size of 0."""
         announced = self._announced
         return msgspec.structs.replace(
             status,
@@ -88,14 +88,14 @@ class RemoteWriter(ProcessBound, Writer):
         )
 
     async def write(self, data: Buffer) -> None:
-        """Append all of `data`; see `Writer.write`. It waits only while as many bytes as the window has are on their way."""
+        """Append all of `data`; see `Writer.write`. It waits only while the window is full."""
         self._check()
         given = view(data)
         await checkpoint()
         whole = type(data) is bytes and len(given) <= MOST_DATA
         for part in slices(given, MOST_DATA):
             size = len(part)
-            # CANCEL: what was accepted so far stays; the rest of the data was not.
+            # CANCEL: the parts that were accepted so far stay in the ingest. The rest of the data is not in it.
             await self._answer(self._stream.room(self._pending_size + size, self._limits.window_bytes))
             self._check()
             piece = data if whole else bytes(part)
@@ -124,10 +124,10 @@ class RemoteWriter(ProcessBound, Writer):
         return await self._ask_status()
 
     async def truncate(self, size: int) -> None:
-        """Cut the ingest to its first `size` bytes; see `Writer.truncate`. The protocol only knows 0.
+        """Truncate the ingest to its first `size` bytes; see `Writer.truncate`. The protocol supports only 0.
 
         Raises:
-            Unsupported: neither 0 nor all that there is.
+            Unsupported: the size is neither 0 nor the present size.
         """
         check_size(size)
         self._check()
@@ -145,7 +145,7 @@ class RemoteWriter(ProcessBound, Writer):
             self._hasher = Hasher(*self._hasher.algorithms)
         if self._sent:
             self._sent = 0
-            # A message at offset 0, where there are bytes, has the server drop them.
+            # A message at offset 0 makes the server drop the bytes that it has.
             await self._answer(self._stream.answered(self._stream.send({"action": _WRITE})))
 
     async def sync(self) -> None:
@@ -158,12 +158,12 @@ class RemoteWriter(ProcessBound, Writer):
             raise self._lost()
 
     async def _ask_digest(self) -> None:
-        """Have the last answer contain a digest, which our own service leaves out of the answers to messages with data."""
+        """Make the last answer contain a digest. Our own service leaves it out of the answers to messages with data."""
         if self._sent and not self._stream.last.digest:
             await self._answer(self._stream.answered(self._stream.send({"action": _STAT, "offset": self._sent})))
 
     async def _commit(self, options: CommitOptions) -> Info:
-        # The promises are those of the server's store. Its protocol cannot ask it to read an ingest again.
+        # The promises are those of the server's store. The protocol cannot request that the server reads an ingest again.
         try:
             if options.verify:
                 address, operation = self._connection.address, f"verifying ingest {self._ref} before it is committed"
@@ -183,13 +183,13 @@ class RemoteWriter(ProcessBound, Writer):
         return await self._info(found)
 
     async def _enter(self, digest: Digest) -> None:
-        """Enter a blob that is already stored into the lease: a containerd does so only for a digest that it was given."""
+        """Enter a blob that is already stored into the lease. A containerd does so itself only if the request had the digest."""
         if self._connection.lease is not None:
             await RemoteLeases(self._connection, self._limits).enter(self._connection.lease, digest)
-            await self._info(digest)  # it may have been collected before that; then this raises NotFound
+            await self._info(digest)  # raises NotFound if the blob was collected before
 
     async def aclose(self) -> None:
-        """Send what was accepted, keep the ingest for a resume, and free the ref; see `Writer.aclose`."""
+        """Send the accepted bytes, keep the ingest for a resume, and free the ref; see `Writer.aclose`."""
         if self._ended is None:
             self._ended = WriterClosed
             if self._pending and self._failure is None:
@@ -198,7 +198,7 @@ class RemoteWriter(ProcessBound, Writer):
         await checkpoint()
 
     async def abandon(self, abort: Callable[[], Awaitable[None]]) -> None:
-        """End the stream and abort the ingest. A writer that waits for the ref is woken afterwards, not in between."""
+        """End the stream and abort the ingest. A task that waits for the ref is notified only after both."""
         if self._ended is not None:
             return await abort()
         self._ended = Aborted
@@ -210,7 +210,7 @@ class RemoteWriter(ProcessBound, Writer):
 
     async def _close(self) -> None:
         try:
-            # CANCEL: it waits for the server to take what was sent and to free the ref, and no longer than `GRACE`.
+            # CANCEL: a cancelled call still waits, for at most `GRACE`, until the server has taken the messages and freed the ref.
             await self._stream.finish()
         finally:
             self._released()
@@ -218,13 +218,13 @@ class RemoteWriter(ProcessBound, Writer):
     async def _publish(self, wanted: Digest | None, labels: Labels) -> Digest:
         expected = "" if wanted is None else str(wanted)
         if wanted is None and self._announced.expected is not None:
-            # The server has not forgotten what was expected, and would insist on it.
+            # The server still compares with the digest that the ingest was opened with, so the actual digest is sent.
             await self.sync()
             await self._ask_digest()
             expected = self._stream.last.digest
         if self._pending_size > MOST_DATA:
             self._flush()
-        # The total makes the server compare its size with ours: at offset 0 an empty commit would drop what it has.
+        # The total makes the server compare its size with ours. Without it, an empty commit at offset 0 would drop the bytes of the server.
         number = self._send(_COMMIT, total=self._offset, expected=expected, labels=dict(labels))
         await self._answer(self._stream.answered(number), expected=expected or None)
         if self._stream.last.offset != self._offset:
@@ -239,7 +239,7 @@ class RemoteWriter(ProcessBound, Writer):
             self._send(_WRITE)
 
     def _send(self, action: int, **fields: Any) -> int:
-        """Send what is pending."""
+        """Send the pending bytes."""
         request = {"action": action, "offset": self._sent, **fields}
         data, size = self._pending, self._pending_size
         self._pending, self._pending_size = [], 0

@@ -1,10 +1,10 @@
 """A store behind containerd's content protocol: `Server`.
 
-docs/containerd.md says what is served and by which rules. `rust/service` serves it; no call of a `LocalStore` passes through Python.
+docs/containerd.md describes the services and their rules. `rust/service` implements them; no call of a `LocalStore` passes through Python.
 
 | Module | Owns |
 | --- | --- |
-| `_server` | the server's life |
+| `_server` | the start and the end of the server |
 | `_socket` | the path of the socket |
 | `_notes` | the log of the native server |
 | `_metrics` | the page with its metrics |

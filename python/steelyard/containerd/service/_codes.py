@@ -1,5 +1,5 @@
-"""Errors of stores that are written in Python, as they go over the wire: a gRPC code, and a message whose last words identify the error for
-containerd. `rust/service/src/refusal.rs` does the same for a `LocalStore`.
+"""Errors of stores that are written in Python, in the form of the protocol: a gRPC code, and a message whose last words identify the error
+for containerd. `rust/service/src/refusal.rs` does the same for a `LocalStore`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from steelyard.digest import Digest
 __all__ = ("CLASSES", "DETAILS_KEY", "SUFFIXES", "Refusal", "refusal", "refused")
 
 DETAILS_KEY = "steelyard-error-bin"
-"""Trailing metadata of a refused call: the error's code and fields as JSON, from which our own client makes it again."""
+"""The trailing metadata of a refused call with the error's code and fields as JSON. Our own client restores the error from it."""
 
 STATUS_TEXT_LIMIT = 2048
-"""The most bytes of a message on the wire. It travels in a header, and clients take 8 KiB of all headers together."""
+"""The most bytes of a message in the protocol. It is sent in a header, and clients accept 8 KiB of headers in all."""
 
 
 CLASSES: dict[type[BaseException], Code] = {
@@ -34,7 +34,7 @@ CLASSES: dict[type[BaseException], Code] = {
     errors.CollectionBusy: Code.UNAVAILABLE,
     errors.ServerRefused: Code.FAILED_PRECONDITION,
     errors.Unreachable: Code.UNAVAILABLE,
-    errors.LeaseEnded: Code.NOT_FOUND,  # containerd's code for a call under a lease that there is not
+    errors.LeaseEnded: Code.NOT_FOUND,  # containerd's code for a call under a lease that does not exist
     errors.FailedPrecondition: Code.FAILED_PRECONDITION,
     errors.Aborted: Code.ABORTED,
     errors.InvalidArgument: Code.INVALID_ARGUMENT,
@@ -46,7 +46,7 @@ CLASSES: dict[type[BaseException], Code] = {
     errors.InvalidResponse: Code.INTERNAL,
     TimeoutError: Code.DEADLINE_EXCEEDED,
 }
-"""The code of each class and of those below it; of anything else it is INTERNAL."""
+"""The code of each class and its subclasses. The code of all other errors is INTERNAL."""
 
 SUFFIXES: dict[Code, str] = {
     Code.CANCELLED: "context canceled",
@@ -70,12 +70,12 @@ SUFFIXES: dict[Code, str] = {
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """How a call ends that failed.
+    """The end of a failed call.
 
     Attributes:
         code: the gRPC code.
-        message: for people, with containerd's suffix; shortened to `STATUS_TEXT_LIMIT` bytes on the wire.
-        details: the error's code and fields as JSON; empty where there are none.
+        message: a text for people, with containerd's suffix. It has at most `STATUS_TEXT_LIMIT` bytes in the protocol.
+        details: the error's code and fields as JSON, or empty.
     """
 
     code: Code
@@ -84,14 +84,14 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 def refused(error: Exception) -> tuple[int, str, bytes, str, str]:
-    """Return the row of an error for the native server: code, message, details, the text for the log, the code of the class."""
+    """Return the row of an error for the native server: gRPC code, message, details, text for the log, and code of the error's class."""
     found = refusal(error)
     log = str(error) if isinstance(error, errors.SteelyardError) else "".join(traceback.format_exception(error))
     return found.code.value, found.message, found.details, log, getattr(error, "code", "")
 
 
 def refusal(error: BaseException) -> Refusal:
-    """Return how a call ends that raised this error. No path of ours and no traceback leaves the process."""
+    """Return the end of a call that raised this error. It has no internal path and no traceback."""
     code = _code(error)
     if isinstance(error, errors.StorageError):
         return _made(code, f"{error.operation}: {os.strerror(error.errno or 0)}", {"code": error.code})
@@ -108,7 +108,7 @@ def refusal(error: BaseException) -> Refusal:
 
 
 def arguments(error: errors.SteelyardError) -> dict[str, Any]:
-    """Return the arguments that make the error again, with digests as text. An error in words has none."""
+    """Return the arguments from which the error can be created again, with digests as text. An error that is only a message has none."""
     names = [name for name in inspect.signature(type(error)).parameters if hasattr(error, name)]
     return {name: _plain(getattr(error, name)) for name in names}
 
@@ -137,7 +137,7 @@ def _made(code: Code, text: str, fields: dict[str, Any]) -> Refusal:
 
 
 def _shortened(text: str) -> str:
-    """Cut the middle out of a text that is too long for a header, in which other than ASCII takes three times the room."""
+    """Cut the middle out of a text that is too long for a header. A byte outside printable ASCII takes three bytes there."""
     most = STATUS_TEXT_LIMIT
     while len(quote(text)) > STATUS_TEXT_LIMIT:
         most //= 2

@@ -1,7 +1,7 @@
-"""A store that needs its event loop, for the native server: each call of a server's thread runs as a task of that loop.
+"""A store that needs its event loop, for the native server: each call from a thread of the server runs as a task of that loop.
 
-The methods take and return the rows of native code: plain values, with digests as text and times in nanoseconds since the epoch. They
-are called by `rust/py/src/python_store.rs`. A method blocks its thread, but for `end`, which has an object closed soon.
+The methods take and return the rows of native code: plain values, with digests as text and times in nanoseconds since the epoch.
+`rust/py/src/python_store.rs` calls them. A method blocks its thread, except `end`, which only schedules the closing of an object.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ("LoopCalls", "LoopStore")
 ResultT = TypeVar("ResultT")
 
 PAGE = 100
-"""Blobs of a listing in one step."""
+"""The most blobs of one step of a listing."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -43,11 +43,11 @@ EventRow = tuple[str, int, str | None, int | None, str | None, str | None, str |
 
 
 class LoopCalls:
-    """Calls into the event loop in which it is made, from other threads.
+    """Calls from other threads into the event loop in which this object was created.
 
     Args:
-        tasks: runs each call as a task; open for as long as threads make calls.
-        wait_seconds: how long a call may take; a longer one is cancelled.
+        tasks: runs each call as a task. It must be open as long as threads make calls.
+        wait_seconds: the most seconds for a call. A longer call is cancelled.
     """
 
     def __init__(self, tasks: TaskGroup, wait_seconds: float) -> None:
@@ -71,13 +71,13 @@ class LoopCalls:
             del result  # an error's traceback holds this frame, and the future holds the error
 
     def post(self, function: Callable[[], Awaitable[object]]) -> None:
-        """Run a function in the event loop soon, and pass over its result."""
-        with suppress(RuntimeError):  # the loop is gone, and everything with it
+        """Run a function in the event loop soon, and ignore its result."""
+        with suppress(RuntimeError):  # the loop has ended, and its objects with it
             self._begin(function, Future())
 
     def settle(self) -> None:
-        """Wait until all that was posted before has begun, so that the end of the tasks waits for it."""
-        # As above; or the loop is being cancelled; or it was busy for too long, and has begun all nevertheless.
+        """Wait until all posted functions have begun, so that the end of the tasks waits for them."""
+        # As above; or the loop is being cancelled; or it was busy for too long, but has begun all functions nevertheless.
         with suppress(RuntimeError, CancelledError, TimeoutError):
             self.run(checkpoint)
 
@@ -85,7 +85,7 @@ class LoopCalls:
         self._loop.call(self._loop.start_task, partial(self._start, function, result))
 
     async def _start(self, function: Callable[[], Awaitable[ResultT]], result: Future[ResultT]) -> None:
-        # In a task, because anyio starts a task only from another one.
+        # This runs in a task, because anyio starts a task only from another one.
         try:
             self._tasks.start_soon(self._await, function, result)
         except BaseException as error:
@@ -114,7 +114,7 @@ class LoopCalls:
 
 
 class LoopStore:
-    """A store, as the native server calls it.
+    """A store in the form that the native server calls.
 
     Each method takes and returns rows, raises the errors of the store's interface, and blocks its thread until the event loop has
     done the work, at most for the `wait_seconds` of the `LoopCalls`.
@@ -127,11 +127,11 @@ class LoopStore:
     # Blobs
 
     def info(self, digest: str) -> InfoRow:
-        """Return what the store knows of a blob."""
+        """Return the info of a blob."""
         return _info(self._loop.run(lambda: self._store.info(digest)))
 
     def update(self, digest: str, labels: dict[str, str], paths: Sequence[str]) -> InfoRow:
-        """Set labels of a blob: those that the field paths name, or all. Return its info."""
+        """Set the labels of a blob that the field paths name, or all labels. Return its info."""
         given = Info(digest=Digest.parse(digest), size=0, created_at=_EPOCH, updated_at=_EPOCH, labels=Labels(labels))
         return _info(self._loop.run(lambda: self._store.update(given, *paths)))
 
@@ -140,7 +140,7 @@ class LoopStore:
         return _Walk(self._store, filters, self._loop)
 
     def delete(self, lease: str | None, digest: str) -> None:
-        """Delete a blob, and take it out of the lease."""
+        """Delete a blob, and remove it from the lease."""
 
         async def delete() -> None:
             await self._under(lease).delete(digest)
@@ -159,7 +159,7 @@ class LoopStore:
     def ingest(
         self, lease: str | None, ref: str, total: int | None, expected: str | None, algorithm: str | None
     ) -> _Ingest:
-        """Open an ingest under a lease or none: with its size, its digest or the algorithm of that, as far as they are known."""
+        """Open an ingest, perhaps under a lease, with its size, its digest or the algorithm of the digest, if they are known."""
         chosen = None if algorithm is None else Algorithm(algorithm)
 
         async def opened() -> Writer:
@@ -176,7 +176,7 @@ class LoopStore:
         return [_status(status) for status in self._loop.run(lambda: self._store.list_statuses(*filters))]
 
     def abort(self, lease: str | None, ref: str) -> None:
-        """Remove an ingest, and take it out of the lease."""
+        """Remove an ingest, and remove it from the lease."""
 
         async def abort() -> None:
             await self._under(lease).abort(ref)
@@ -204,20 +204,20 @@ class LoopStore:
     def update_image(
         self, name: str, target: TargetRow, labels: dict[str, str], paths: Sequence[str], expected: str | None
     ) -> ImageRow:
-        """Change what the field paths name, or all, if the image name holds the expected digest. Return it."""
+        """Change the fields that the field paths name, or all, if the image name has the expected digest. Return the image name."""
         given = Image(
             name=name, target=_descriptor(target), created_at=_EPOCH, updated_at=_EPOCH, labels=Labels(labels)
         )
         return _image(self._loop.run(lambda: self._store.images.update(given, *paths, expected=expected)))
 
     def delete_image(self, name: str, expected: str | None) -> None:
-        """Delete an image name, if it holds the expected digest."""
+        """Delete an image name, if it has the expected digest."""
         self._loop.run(lambda: self._store.images.delete(name, expected=expected))
 
-    # Leases. The property raises, in the event loop, where a store has none.
+    # Leases. For a store without leases, the property `leases` raises in the event loop.
 
     def create_lease(self, lease: str | None, labels: dict[str, str], expires: int) -> LeaseRow:
-        """Create a lease that ends after so many microseconds; without an ID it gets a random one."""
+        """Create a lease that ends after `expires` microseconds. Without an ID it gets a random one."""
         time = timedelta(microseconds=expires)
         return _lease(self._loop.run(lambda: self._store.leases.create(lease, expires=time, labels=labels)))
 
@@ -226,11 +226,11 @@ class LoopStore:
         return [_lease(lease) for lease in self._loop.run(lambda: self._store.leases.list(*filters))]
 
     def add_to_lease(self, lease: str, digests: Iterable[str], refs: Iterable[str]) -> None:
-        """Put blobs and ingests into a lease."""
+        """Add blobs and ingests to a lease."""
         self._loop.run(lambda: self._store.leases.add(lease, digests=digests, refs=refs))
 
     def remove_from_lease(self, lease: str, digests: Iterable[str], refs: Iterable[str]) -> None:
-        """Take blobs and ingests out of a lease."""
+        """Remove blobs and ingests from a lease."""
         self._loop.run(lambda: self._store.leases.remove(lease, digests=digests, refs=refs))
 
     def lease_resources(self, lease: str) -> tuple[list[str], list[str]]:
@@ -296,14 +296,14 @@ class _Ingest:
         return str(self._loop.run(self._writer.digest))
 
     def write(self, data: bytes) -> None:
-        # CANCEL: when it took too long the ingest holds a part of the data, and its offset says how much.
+        # CANCEL: after a timeout the ingest holds a part of the data, and its offset shows how much.
         self._loop.run(lambda: self._writer.write(data))
 
     def truncate(self, size: int) -> None:
         self._loop.run(lambda: self._writer.truncate(size))
 
     def commit(self, size: int | None, expected: str | None, labels: dict[str, str] | None) -> InfoRow:
-        # CANCEL: as `Writer.commit` has it: nothing is left half-way.
+        # CANCEL: the same as for `Writer.commit`.
         return _info(self._loop.run(lambda: self._writer.commit(size=size, expected=expected, labels=labels)))
 
     def close(self) -> None:

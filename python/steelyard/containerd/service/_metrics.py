@@ -27,10 +27,10 @@ METRICS = {
     "refused_calls": "Calls that a limit refused.",
     "received_bytes": "Bytes of requests.",
     "sent_bytes": "Bytes of responses.",
-    "open_calls": "Calls under way.",
+    "open_calls": "Calls in progress.",
     "open_ingests": "Ingests being written.",
 }
-"""The names, without their prefix, and what they count."""
+"""The names without their prefix, each with its description."""
 
 
 class Collector:
@@ -68,7 +68,7 @@ class Collector:
 
 
 def _cumulated(buckets: Iterable[int]) -> list[tuple[str, int]]:
-    """Return for each bound how many calls took at most so long."""
+    """Return for each bound the number of calls that took at most that time."""
     from prometheus_client.utils import floatToGoString  # noqa: PLC0415 - as above
 
     bounds = [*map(floatToGoString, CALL_SECONDS), "+Inf"]
@@ -80,7 +80,7 @@ def _cumulated(buckets: Iterable[int]) -> list[tuple[str, int]]:
 
 
 class _Handler(WSGIRequestHandler):
-    """Answers within a time, as the page has one thread, and logs nothing but errors."""
+    """Gives each client a limited time, because the page has one thread, and logs only at the debug level."""
 
     timeout = _TIMEOUT_SECONDS
 
@@ -98,8 +98,8 @@ class Page:
     """The metrics of a server, over HTTP.
 
     Raises (when it is made):
-        StorageError: the address is taken, or none of this machine's.
-        InvalidArgument: the host has no address of IPv4.
+        StorageError: the address is in use, or is not an address of this machine.
+        InvalidArgument: the host has no IPv4 address.
     """
 
     def __init__(self, address: tuple[str, int], server: ContentServer) -> None:
@@ -117,7 +117,7 @@ class Page:
         try:
             app = prometheus.make_wsgi_app(registry)
             self._listener = make_server(host, port, app, server_class=_Listener, handler_class=_Handler)
-        except socket.gaierror as error:  # an OSError whose number is none of the system's
+        except socket.gaierror as error:  # an OSError whose number is not an errno
             raise InvalidArgument(f"metrics address {host}:{port}: {error.strerror}") from error
         except OSError as error:
             raise StorageError.of(error, operation="bind", path=f"{host}:{port}") from error
@@ -132,7 +132,7 @@ class Page:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port, also where the port was left to the system."""
+        """The host and the actual port, even if the system has chosen the port."""
         host, port = self._listener.server_address[:2]
         return str(host), int(port)
 
@@ -144,10 +144,10 @@ class Page:
 
 
 def parse_metrics_address(text: str) -> tuple[str, int]:
-    """Return the host and the port of ``HOST:PORT``; without a host, that of this machine to itself.
+    """Return the host and the port of ``HOST:PORT``. The default host is 127.0.0.1.
 
     Raises:
-        InvalidArgument: it is not of that form.
+        InvalidArgument: the text does not have that form.
     """
     host, colon, port = text.rpartition(":")
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:

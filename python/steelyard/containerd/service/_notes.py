@@ -1,4 +1,4 @@
-"""The notes of the native server: entries of the log, and refs that have become free, for which tasks may wait."""
+"""The reports of the native server: log entries, and refs that have become free, for which tasks may wait."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _LEVELS = {"debug": logging.DEBUG, "warning": logging.WARNING, "error": logging.
 
 
 class _Unwanted:
-    """A wait that nothing has to end early: the end of the server ends it."""
+    """A wait that need not be ended early, because the end of the server ends it."""
 
     def cancel(self) -> None:
         """Do nothing."""
 
 
 async def pass_on(server: ContentServer, released: Callable[[str], object]) -> None:
-    """Log what the server reports, and notify of each ref that becomes free, until the server has ended."""
+    """Write the server's log entries, and call `released` for each ref that becomes free, until the server has ended."""
     while True:
         server.log_all(logger.isEnabledFor(logging.DEBUG))
         await run_job(_Unwanted(), server.noted)

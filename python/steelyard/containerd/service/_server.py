@@ -1,4 +1,4 @@
-"""The server: native code on its own threads, with its socket, its log and its metrics."""
+"""The server: native code on its own threads, with a socket, a log and metrics."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ("Server",)
 logger = logging.getLogger("steelyard.containerd")
 
 _CONTAINERD = "containerd"
-"""The program that collects the garbage of a store, where the store does not."""
+"""The program that collects the garbage of a store, if the store does not."""
 
 
 _MOST_BYTES = (1 << 32) - 1
@@ -48,27 +48,27 @@ class Server(ProcessBound):
         await sleep_forever()
     ```
 
-    Entering ``async with`` opens the socket for its owner and root only. Leaving it accepts no new call, gives running calls
-    `grace_seconds` and then cancels them; ingests keep their bytes.
+    Entering ``async with`` opens the socket, only for its owner and root. Leaving it accepts no new calls, gives running calls
+    `grace_seconds` and then cancels them. Ingests keep their bytes.
 
-    The server is native. Calls of a `LocalStore` run on its own threads, beside the event loop. Any other store is called through the
-    event loop in which the server was entered, which takes about ten times as long for a small call; do not block that loop.
+    The server is native. Calls of a `LocalStore` run on the server's own threads, beside the event loop. Any other store is called through the
+    event loop in which the server was entered, which takes about ten times as long for a small call. Do not block that loop.
 
     Args:
         store: an open store.
         address: the path of the socket, or ``unix:///PATH``. A missing directory is created with mode 0700.
         read_bytes: the most data of one message of a Read.
-        message_bytes: the most bytes of a message, either way; a larger one is refused with RESOURCE_EXHAUSTED. A request, but for the
-            data of a Write, has at most 2 MiB in any case.
-        calls: the most concurrent Write calls, and the most other concurrent calls; further calls are refused with UNAVAILABLE,
-            after which clients try again. So writers, however many, leave room for other calls.
+        message_bytes: the most bytes of a message, in either direction. A larger one is refused with RESOURCE_EXHAUSTED. A request has
+            at most 2 MiB in any case, without the data of a Write.
+        calls: the most concurrent Write calls, and the most other concurrent calls. Further calls are refused with UNAVAILABLE,
+            after which clients try again. So any number of writers leaves room for other calls.
         idle_seconds: how long a call may wait for the client to send or take a message.
         wait_seconds: how long a store other than a `LocalStore` may take for one step.
         grace_seconds: how long running calls may take at the end.
         own_collector: whether the store collects its own garbage, by `Store.collect`. Then the service offers the leases of the store, and
-            puts what a client writes under a lease into that lease. Never let a containerd have its content in such a store: it
-            deletes what its own image names do not need. Without it the store is left to the collector of a containerd: that is noted
-            durably before the socket is there, and `Store.collect` refuses from then on, until it is called with `take_back`.
+            enters blobs that a client writes under a lease into that lease. Never let a containerd keep its content in such a store: it would
+            delete all blobs that its own image names do not need. If False, the store is left to the collector of a containerd. That is
+            noted durably before the socket exists. From then on `Store.collect` refuses, until it is called with `take_back`.
         metrics_address: ``HOST:PORT`` of the metrics for Prometheus, or None. Port 0 selects a free port.
 
     Raises (when it is entered):
@@ -76,7 +76,7 @@ class Server(ProcessBound):
             store open.
         CollectionBusy: without `own_collector`, a collection of the store is running.
         StorageError: a server already answers on that path (EADDRINUSE), the path is not a socket (ENOTSOCK), the file
-            system refused, or the system refuses the needed threads (EAGAIN).
+            system refuses the socket, or the system refuses the needed threads (EAGAIN).
 
     Raises (when it is made):
         InvalidArgument: the address is not a path, or the path is too long for a socket; a number is out of range.
@@ -138,7 +138,7 @@ class Server(ProcessBound):
 
     @property
     def metrics_address(self) -> tuple[str, int] | None:
-        """Host and port of the page for Prometheus, while it is there."""
+        """The host and port of the page for Prometheus, while it is served."""
         return None if self._page is None else self._page.address
 
     async def __aenter__(self) -> Self:
@@ -180,7 +180,7 @@ class Server(ProcessBound):
             raise StorageError.of(error, operation="bind", path=str(place.path)) from error
 
     async def _end(self, server: _native.ContentServer, place: Place, calls: LoopCalls) -> None:
-        # CANCEL: shielded, because threads still use the store; the grace bounds it.
+        # CANCEL: shielded, because threads still use the store. `grace_seconds` bounds the wait.
         with CancelScope(shield=True):
             await run(place.withdraw)
             await run(server.finish, self._grace_seconds)

@@ -1,8 +1,8 @@
-"""The path of the socket: no client can connect before it is ready and private, and no other program loses its own.
+"""The path of the socket. No client can connect before the socket is ready and private, and no socket of another program is replaced.
 
-It is bound in a private directory beside the path, with the descriptor of that directory in place of its long name. What
-is bound there gets its final name by a link, which replaces nothing. A lock file beside the path keeps two servers apart
-that come at the same time; it goes with the server.
+The socket is bound in a private directory beside the path, through the descriptor of that directory, because its name may be too long. A link
+then gives the socket its final name, and never replaces a file. A lock file beside the path keeps two servers from starting there at the same
+time. It is removed with the server.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WAITING = 1024
 
 
 class Place:
-    """A place for a socket that this process has for itself.
+    """A place for a socket that only this process uses.
 
     Attributes:
         path: the final path.
@@ -44,10 +44,10 @@ class Place:
         self._published: tuple[int, int] | None = None
 
     def listen(self) -> socket.socket:
-        """Return a socket that listens, under a name that no client knows.
+        """Return a listening socket, under a name that no client knows.
 
         Raises:
-            OSError: the file system refused.
+            OSError: the file system refused the socket.
         """
         listener = socket.socket(socket.AF_UNIX)
         try:
@@ -59,7 +59,7 @@ class Place:
         return listener
 
     def publish(self) -> None:
-        """Give the socket that was bound its final name, mode 0600.
+        """Give the bound socket its final name, with mode 0600.
 
         Raises:
             StorageError: another process has bound the path meanwhile (EADDRINUSE).
@@ -75,7 +75,7 @@ class Place:
         self._private.unlink()
 
     def withdraw(self) -> None:
-        """Remove the socket, if it is still ours."""
+        """Remove the socket, if the path still has ours."""
         published, self._published = self._published, None
         with suppress(FileNotFoundError):
             status = self.path.lstat()
@@ -85,13 +85,13 @@ class Place:
 
 @contextmanager
 def private_place(path: Path) -> Iterator[Place]:
-    """Have a place for the socket `path`, of which nothing remains afterwards.
+    """Yield a place for the socket `path`, and remove all its files afterwards.
 
-    The directory around it is made with mode 0700 if it is not there; the one around that must be there.
+    The directory of the path is created with mode 0700 if it does not exist. Its parent must exist.
 
     Raises:
-        StorageError: a server answers there, or another one is about to start (EADDRINUSE); something else than a
-            socket has that path (ENOTSOCK); or the file system refused.
+        StorageError: a server answers at the path, or another one is about to start (EADDRINUSE); the path is not a
+            socket (ENOTSOCK); or the file system refused.
     """
     try:
         with suppress(FileExistsError):
@@ -119,7 +119,7 @@ def private_place(path: Path) -> Iterator[Place]:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """Hold the lock file of a path; it is removed by its holder, so that one which was removed meanwhile does not count."""
+    """Hold the lock file of a path. Its holder removes it, so a lock on a file that was removed meanwhile does not count."""
     name = path.with_name(path.name + ".lock")
     while True:
         descriptor = os.open(name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -147,7 +147,7 @@ def _remove_stale(path: Path) -> None:
     """Remove a socket on which no server answers.
 
     Raises:
-        StorageError: a server answers (EADDRINUSE), or it is not a socket (ENOTSOCK).
+        StorageError: a server answers (EADDRINUSE), or the path is not a socket (ENOTSOCK).
     """
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
