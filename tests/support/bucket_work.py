@@ -107,7 +107,7 @@ async def collect_on(store: ObjectStore) -> None:
 
 def hurry() -> None:
     """Shorten the times of the protocol, which are for machines whose clocks differ: a killed collector is soon taken for dead."""
-    _batches.SIGNED_FOR, _batches.SILENT_FOR, _batches._BEAT = 3, 8, 1
+    _batches.SIGNED_FOR, _batches.SILENT_FOR, _batches._BEAT_SECONDS = 3, 8, 1
     _watch.BATCH_EXPIRES = 6
 
 
