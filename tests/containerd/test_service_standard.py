@@ -196,8 +196,11 @@ async def test_metrics_count_calls_codes_bytes_and_open_ingests(local_store: Loc
             await taken.__aenter__()
 
 
-@pytest.mark.parametrize("address", ["", "9090", "host", "host:", "host:x", "host:65536", "host:-1", "host:٣"])
-def test_a_metrics_address_that_is_none_is_refused(address: str) -> None:
+LONG = pytest.param("host:" + "9" * 5000, id="long")
+
+
+@pytest.mark.parametrize("address", ["", "9090", "host", "host:", "host:x", "host:65536", "host:-1", "host:٣", LONG])
+def test_an_invalid_metrics_address_is_refused(address: str) -> None:
     with pytest.raises(InvalidArgument, match="metrics address"):
         Server(MemoryStore(), "/tmp/s", metrics_address=address)
 

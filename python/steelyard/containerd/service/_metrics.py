@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import sys
 import threading
@@ -18,6 +19,7 @@ __all__ = ("METRICS", "Collector", "Page", "parse_metrics_address")
 
 logger = logging.getLogger("steelyard.containerd")
 
+_PORT = re.compile(r"[0-9]{1,5}")
 _TIMEOUT_SECONDS = 5
 _POLL_SECONDS = 0.1
 
@@ -150,6 +152,6 @@ def parse_metrics_address(text: str) -> tuple[str, int]:
         InvalidArgument: the text does not have that form.
     """
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+    if not colon or not _PORT.fullmatch(port) or int(port) > 65535:
         raise InvalidArgument(f"metrics address {text!r}: expected HOST:PORT, such as 127.0.0.1:9090")
     return host or "127.0.0.1", int(port)
