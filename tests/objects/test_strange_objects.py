@@ -162,3 +162,20 @@ async def test_a_spool_that_cannot_be_is_an_error_of_the_storage(
     assert str(tmp_path / spool) in str(raised.value.path)
     with pytest.raises(NotFound):
         await ObjectStore("s3://bucket", spool=str(tmp_path / spool), read_only=True).aopen()
+
+
+async def test_files_of_the_spool_that_cannot_be_read_are_errors_of_the_storage(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    (tmp_path / "spool" / "verified").mkdir()
+    (tmp_path / "spool" / "uploads").write_bytes(b"")
+    async with store.writer("ref") as writer:
+        await writer.write(b"data")
+
+    for resume in (True, False):
+        with pytest.raises(StorageError, match="verified"):
+            _ = [result async for result in store.verify_all(resume=resume)]
+    with pytest.raises(StorageError, match="uploads"):
+        _ = [upload async for upload in store.abort_uploads()]
+    with pytest.raises(StorageError, match="uploads"):
+        await store.abort("ref")

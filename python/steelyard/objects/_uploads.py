@@ -235,10 +235,11 @@ class _Note:
         """Return the note in a file, or None. An incomplete last line is ignored."""
         if file is None:
             return None
-        try:
-            lines = file.read_bytes().split(b"\n")[:-1]
-        except FileNotFoundError:
-            return None
+        with StorageErrors(file, "read the note of an upload"):
+            try:
+                lines = file.read_bytes().split(b"\n")[:-1]
+            except FileNotFoundError:
+                return None
         try:
             header = msgspec.json.decode(lines[0], type=_Header) if lines else None
             parts = dict(_part_lines(lines[1:]))
@@ -277,7 +278,7 @@ class _Note:
     def remove(self) -> None:
         """Remove the note."""
         if self._file is not None:
-            self._file.unlink(missing_ok=True)
+            _unlink(self._file)
 
 
 class StorageErrors:
@@ -300,7 +301,11 @@ class StorageErrors:
 
 def _noted(directory: Path) -> dict[str, str]:
     found = {}
-    with suppress(FileNotFoundError), os.scandir(directory) as entries:
+    with (
+        StorageErrors(directory, "read the notes of uploads"),
+        suppress(FileNotFoundError),
+        os.scandir(directory) as entries,
+    ):
         for entry in entries:
             # Read only the first line: a note has a line for each of up to 10,000 parts.
             with suppress(FileNotFoundError, msgspec.MsgspecError), open(entry.path, "rb") as file:  # noqa: PTH123
@@ -309,7 +314,8 @@ def _noted(directory: Path) -> dict[str, str]:
 
 
 def _unlink(path: Path) -> None:
-    path.unlink(missing_ok=True)
+    with StorageErrors(path, "remove the note of an upload"):
+        path.unlink(missing_ok=True)
 
 
 def _part_lines(lines: list[bytes]) -> Iterator[tuple[int, str]]:

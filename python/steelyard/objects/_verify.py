@@ -18,6 +18,7 @@ from steelyard.objects._aside import move_aside
 from steelyard.objects._blobs import Blobs
 from steelyard.objects._reader import ObjectReader
 from steelyard.objects._requests import Requests
+from steelyard.objects._uploads import StorageErrors
 
 __all__ = ("verify", "verify_all")
 
@@ -85,17 +86,19 @@ class Verification:
 
 
 def _load(file: Path) -> Digest | None:
-    try:
-        return Digest.parse(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, InvalidArgument, UnicodeDecodeError):
-        return None
+    with StorageErrors(file, "read the progress of verification"):
+        try:
+            return Digest.parse(file.read_text(encoding="utf-8"))
+        except (FileNotFoundError, InvalidArgument, UnicodeDecodeError):
+            return None
 
 
 def _save(file: Path, last: Digest | None) -> None:
-    if last is None:
-        file.unlink(missing_ok=True)
-    else:
-        file.write_text(str(last), encoding="utf-8")
+    with StorageErrors(file, "save the progress of verification"):
+        if last is None:
+            file.unlink(missing_ok=True)
+        else:
+            file.write_text(str(last), encoding="utf-8")
 
 
 def verify_all(
