@@ -198,7 +198,7 @@ def test_the_page_on_containerd_gives_the_limits_of_the_service() -> None:
     limits = _rows(CONTAINERD, "### Limits")
     calls = str(_default(Server, "calls"))
 
-    assert limits["a message, either way"] == f"{_default(Server, 'message_bytes') >> 20} MiB"
+    assert limits["a message, in either direction"] == f"{_default(Server, 'message_bytes') >> 20} MiB"
     assert limits["concurrent Write calls"] == calls
     assert limits["all other concurrent calls"] == calls
     idle = f"{_default(Server, 'idle_seconds')} s"

@@ -46,7 +46,7 @@ class HttpOrigin(Origin):
         self._address = address
         self._own = dict(headers)
         if refused := _OWN & {str(name).lower() for name in headers}:
-            raise InvalidArgument(f"headers: expected none that a fetch writes itself, found {min(refused)}")
+            raise InvalidArgument(f"headers: expected no field that a fetch writes itself, found {min(refused)}")
         self._algorithm = algorithm
 
     @managed

@@ -1,4 +1,4 @@
-"""`ObjectStore`: a store on S3-compatible object storage. `docs/object-storage.md` says what it promises, and on which servers."""
+"""`ObjectStore`: a store on S3-compatible object storage. `docs/object-storage.md` describes its promises and the tested servers."""
 
 from steelyard.objects._address import ObjectAddress as ObjectAddress
 from steelyard.objects._probe import ServerCheck as ServerCheck

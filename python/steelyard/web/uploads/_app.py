@@ -129,7 +129,7 @@ class Uploads:
             await self._answers.send(request, send, status, fields)
 
     async def sweep(self) -> int:
-        """Discard expired uploads, and notify the application of complete uploads of which a failure or a kill has kept it from knowing.
+        """Discard expired uploads, and notify the application of complete uploads for which a failure or a kill has prevented that.
 
         Call it when a service starts, and from time to time. The creation of an upload also discards expired ones, at most once a minute. An
         upload to which a request is writing is left to a later call.

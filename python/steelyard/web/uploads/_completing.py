@@ -71,7 +71,7 @@ class Completing:
         return {"Upload-Offset": size, "Upload-Length": size, "Steelyard-Digest": str(info.digest)}
 
     async def notify_all(self) -> list[Exception]:
-        """Notify the application of all complete uploads of which it was not notified. Return the errors that it raised."""
+        """Notify the application of all complete uploads for which it was not notified yet. Return the errors that it raised."""
         errors: list[Exception] = []
         for record in () if self._on_complete is None else await self._records.all():
             try:

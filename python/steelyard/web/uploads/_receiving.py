@@ -85,7 +85,7 @@ class Receiving:
             await self._receive()
             tasks.cancel_scope.cancel()
         if self._is_over:
-            raise Refusal(408, "nothing was received for too long; what was received is kept")
+            raise Refusal(408, "nothing was received for too long; the received bytes are kept")
         await self._end()
 
     async def _receive(self) -> None:

@@ -44,9 +44,9 @@ def refusal_of(error: Exception) -> Refusal:
         case NotFound():
             return Refusal(404, "there is no such upload")
         case StorageFull():
-            return Refusal(507, "no space is left; what was acknowledged is kept")
+            return Refusal(507, "no space is left; the acknowledged bytes are kept")
         case StorageError():
-            return Refusal(503, "the storage failed; what was acknowledged is kept", retry_after="5")
+            return Refusal(503, "the storage failed; the acknowledged bytes are kept", retry_after="5")
         case Unreachable() | FailedPrecondition():
-            return Refusal(503, "the store cannot be used now; what was acknowledged is kept", retry_after="5")
+            return Refusal(503, "the store cannot be used now; the acknowledged bytes are kept", retry_after="5")
     return Refusal(500, "internal error")
