@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ import pytest
 from foreign.programs import root_only
 from support.stalls import watched
 
-from steelyard import FailedPrecondition, InvalidArgument, LocalStore, MemoryStore, copy
+from steelyard import Descriptor, Digest, FailedPrecondition, Image, InvalidArgument, LocalStore, MemoryStore, copy
 from steelyard._runtime import calls
 from steelyard.containerd.remote import RemoteStore
 from steelyard.containerd.service import Server
 from steelyard.errors import Unreachable
+from steelyard.memory import MemoryImageNames
 from steelyard.testing._values import data_of, digest_of
 from steelyard.transfer import _put, open_writer
 from steelyard_bench._peers._containerd import daemon
@@ -45,6 +46,47 @@ async def stream(store: RemoteStore) -> None:
     async with store.reader_at(DIGEST) as reader:
         async for _ in reader.stream():
             pass
+
+
+class RefusingNames(MemoryImageNames):
+    """Image names that refuse to create ``c`` and to delete ``b``."""
+
+    async def create(self, name: str, target: Descriptor, *, labels: Mapping[str, str] | None = None) -> Image:
+        if name == "c":
+            raise FailedPrecondition("c is refused")
+        return await super().create(name, target, labels=labels)
+
+    async def delete(self, name: str, *, expected: Digest | str | None = None) -> None:
+        if name == "b":
+            raise FailedPrecondition("b stays")
+        await super().delete(name, expected=expected)
+
+
+class RefusingStore(MemoryStore):
+    def __init__(self) -> None:
+        super().__init__()
+        self._refusing = RefusingNames()
+
+    @property
+    def images(self) -> MemoryImageNames:
+        return self._refusing
+
+
+async def test_an_assignment_that_fails_undoes_each_change_that_it_can(short_path: Path) -> None:
+    target = Descriptor(digest=DIGEST, size=4, media_type="text/plain")
+
+    async with (
+        RefusingStore() as store,
+        Server(store, short_path / "s") as server,
+        RemoteStore(server.address) as remote,
+    ):
+        with pytest.raises(FailedPrecondition, match="c is refused") as raised:
+            await remote.images.assign(dict.fromkeys("abc", target))
+
+        assert ["b"] == [image.name for image in await remote.images.list()]
+    (note,) = raised.value.__notes__
+    assert note.startswith("image name b: the change was not undone: ")
+    assert "b stays" in note
 
 
 async def listed(store: RemoteStore) -> None:

@@ -14,7 +14,7 @@ from steelyard.containerd.remote._channel import Connection, Headers
 from steelyard.containerd.remote._errors import About, NameTaken
 from steelyard.containerd.remote._messages import method
 from steelyard.digest import Digest
-from steelyard.errors import AlreadyExists, NameMoved, NotFound
+from steelyard.errors import AlreadyExists, NameMoved, NotFound, SteelyardError
 from steelyard.filters import image_fields
 from steelyard.filters._async import choose, compiled
 from steelyard.model import Descriptor, Image, Labels
@@ -28,7 +28,8 @@ class RemoteImageNames(ProcessBound, ImageNames):
     """Image names behind a server. A server that only has content answers each call with Unsupported.
 
     The service changes one name at a time. So `assign` is not a transaction: when a later name is refused, the earlier changes are undone,
-    and other clients may see them meanwhile. `expected` is compared before the change, but containerd does not compare it again in the change.
+    and other clients may see them meanwhile. A note of the error names each change that could not be undone. `expected` is compared before
+    the change, but containerd does not compare it again in the change.
     """
 
     def __init__(self, connection: Connection, limits: Limits) -> None:
@@ -67,9 +68,12 @@ class RemoteImageNames(ProcessBound, ImageNames):
             for name, target in targets.items():
                 images.append(await self._assign(name, target, kept, held[name], overwrite=overwrite))
                 changed.append(name)
-        except Exception:
+        except Exception as error:
             for name in reversed(changed):
-                await self._restore(name, held[name])
+                try:
+                    await self._restore(name, held[name])
+                except SteelyardError as failure:
+                    error.add_note(f"image name {name}: the change was not undone: {failure}")
             raise
         return images
 
