@@ -1,4 +1,4 @@
-//! Archives and their documents from outside: read strictly, and without I/O.
+//! Archives and their documents, which are untrusted input: parsed strictly, without I/O.
 
 pub mod compress;
 pub mod json;

@@ -1,8 +1,8 @@
-//! The entries of an archive by name: the first of each name, and the targets of links.
+//! The entries of an archive by name: the first entry of each name, and the targets of links.
 //!
-//! An archive may have a million entries, so each is packed into some 10 bytes and its name. Of a name with 64 hex digits only
-//! those are kept, in 32 bytes, and the texts before and after them once for all names. The target of a link is found only once,
-//! however long the chain is and however often it is requested.
+//! An archive may have a million entries, so each is packed into about 10 bytes plus its name. If a name contains 64 hex digits,
+//! the digits take 32 bytes; the text before and after them is stored once and shared by all such names. The final target of a
+//! link is computed once, however long the chain is, and kept.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -11,18 +11,18 @@ use super::records::{Found, Place, Records};
 use super::{Entry, Fault, Kind};
 use crate::error::{self, Error};
 
-/// Names and link targets of all entries together; an archive of images has a few KiB of them.
+/// The most bytes of all names and link targets together; an archive of images has a few KiB.
 const MOST_TEXT: usize = 256 << 20;
-/// Slots of the table for so many entries, at most.
+/// The table grows when it has fewer than `SLOTS` slots for every `ENTRIES` entries: its load stays at 4/5 or below.
 const SLOTS: usize = 5;
-/// These.
+/// See [`SLOTS`].
 const ENTRIES: usize = 4;
 
-/// Entries, each name once: the first of those that share one.
+/// The entries of an archive by name; of several entries with the same name, only the first.
 #[derive(Debug, Default)]
 pub struct Catalogue {
     records: Records,
-    /// Entries.
+    /// The number of entries.
     count: usize,
     /// Bytes of names and targets.
     text: usize,
@@ -32,7 +32,7 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// Take an entry. Return the number of the first entry with that name, if this is not the first.
+    /// Add an entry, unless there is one with the same name: then return the number of that earlier entry.
     pub(super) fn add(&mut self, entry: &Entry) -> Result<Option<u64>, Fault> {
         if self.table.len() * ENTRIES < (self.count + 1) * SLOTS {
             self.grow();
@@ -56,14 +56,14 @@ impl Catalogue {
         self.count
     }
 
-    /// Return the first entry of that name.
+    /// Return the first entry with that name.
     pub fn find(&self, name: &str) -> Option<Found> {
         self.place(name).map(|place| self.records.entry(place))
     }
 
-    /// Return the entry where the links lead that begin at the entry of that name; no path is ever opened.
+    /// Follow the links from the entry with that name and return the entry at their end. No path is ever opened.
     ///
-    /// An entry that is not a link is returned as it is. None: there is no entry of that name.
+    /// An entry that is not a link is returned itself. Returns `None` if there is no entry with that name.
     pub fn resolve(&mut self, name: &str) -> error::Result<Option<Found>> {
         let Some(first) = self.place(name) else { return Ok(None) };
         let refuse = |expected: String, found: &str| {
@@ -92,8 +92,10 @@ impl Catalogue {
         Ok(Some(self.records.entry(place)))
     }
 
-    /// Return regular files in a directory and those below it, in the order of the archive: of at most `most` entries from
-    /// `from` on, which is 0 or what the last call returned; and where to go on, or none at the end.
+    /// Look at up to `most` entries, in the order of the archive, and return the regular files among them that are in a
+    /// directory or below it. Also return the position where the next call continues, or `None` at the end.
+    ///
+    /// `from` is 0 or the position that the previous call returned.
     pub fn files_below(&self, directory: &str, from: usize, most: usize) -> (Vec<Found>, Option<usize>) {
         let is_below = |found: &Found| found.name.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'));
         let mut found = Vec::new();
@@ -113,7 +115,7 @@ impl Catalogue {
         if self.table.is_empty() { None } else { self.table[self.slot(name)] }
     }
 
-    /// Return the slot where the name is, or would be.
+    /// Return the slot that holds the name, or the free slot where it belongs.
     fn slot(&self, name: &str) -> usize {
         let mut slot = self.home(name.as_bytes());
         while let Some(place) = self.table[slot] {
@@ -131,7 +133,7 @@ impl Catalogue {
         usize::try_from(part).expect("it is below the length")
     }
 
-    /// Make room for a quarter more, and a few to begin with.
+    /// Make room for a quarter more entries, and at least 64.
     fn grow(&mut self) {
         let size = (self.count + self.count / 4 + 64) * SLOTS / ENTRIES;
         self.table.clear();
@@ -140,7 +142,7 @@ impl Catalogue {
         let mut next = self.records.at(0);
         while let Some(place) = next {
             let (entry, after) = self.records.read(place);
-            // Names differ, so the first free slot is that of this one.
+            // All names in the table differ, so this entry gets the first free slot.
             let mut slot = self.home(entry.name.as_bytes());
             while self.table[slot].is_some() {
                 slot = (slot + 1) % size;
@@ -284,7 +286,7 @@ mod tests {
         assert!(words(catalogue.resolve("o")).contains("a circle of links"));
     }
 
-    /// Followed again each time, these links would be a thousand million steps.
+    /// Without the stored ends, following these links would take a thousand million steps.
     #[test]
     fn a_chain_of_links_is_followed_once() {
         let mut catalogue = Catalogue::default();

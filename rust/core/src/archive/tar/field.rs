@@ -2,7 +2,7 @@
 
 use super::{Fault, shown};
 
-/// The largest number: what a signed 64-bit offset can hold.
+/// The largest allowed number: the largest signed 64-bit offset.
 pub(super) const LARGEST: u64 = i64::MAX as u64;
 
 /// Return a text field up to its NUL. Bytes after the NUL are refused: other readers could use them.
@@ -14,7 +14,7 @@ pub(super) fn text<'a>(field: &'a [u8], what: &str) -> Result<&'a [u8], Fault> {
     Ok(&field[..end])
 }
 
-/// Return a number, or nothing for a blank field.
+/// Return a number, or `None` for a blank field.
 pub(super) fn number(field: &[u8], what: &str) -> Result<Option<u64>, Fault> {
     match field[0] {
         0x80 => base_256(&field[1..]).map(Some).ok_or_else(|| too_large(what)),
@@ -35,7 +35,8 @@ fn base_256(bytes: &[u8]) -> Option<u64> {
     })
 }
 
-/// Spaces, digits, then spaces and NULs: what every reader takes for the same number. A field has at most 12 digits.
+/// Parse spaces, octal digits, then spaces and NULs: the form that every reader understands as the same number. A field has at
+/// most 12 digits, so the value cannot overflow.
 fn octal(field: &[u8]) -> Result<Option<u64>, ()> {
     let begin = field.iter().position(|byte| *byte != b' ').unwrap_or(field.len());
     let digits = field[begin..].iter().take_while(|byte| matches!(byte, b'0'..=b'7')).count();

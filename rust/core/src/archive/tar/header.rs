@@ -3,7 +3,7 @@
 use super::field::{number, text};
 use super::{BLOCK, Fault, Kind, shown};
 
-/// The kind of a header.
+/// What a header announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Announced {
     /// An entry.
@@ -22,19 +22,19 @@ pub(super) enum Announced {
 #[derive(Debug)]
 pub(super) struct Header {
     pub(super) announced: Announced,
-    /// With the prefix of ustar, if there is one.
+    /// The name, with the ustar prefix if there is one.
     pub(super) name: Vec<u8>,
     pub(super) target: Vec<u8>,
     pub(super) size: u64,
 }
 
-/// Return the bytes of the name as they stand, for messages about headers that cannot be taken apart.
+/// Return the raw bytes of the name field, for messages about headers that cannot be parsed.
 pub(super) fn raw_name(block: &[u8; BLOCK]) -> &[u8] {
     let end = block[..100].iter().position(|byte| *byte == 0).unwrap_or(100);
     &block[..end]
 }
 
-/// Parse a header block. Fields that no import uses must also have the right form.
+/// Parse a header block. Fields that the import does not use must be well-formed too.
 pub(super) fn parse(block: &[u8; BLOCK]) -> Result<Header, Fault> {
     check_sum(block)?;
     let announced = announced(block[156])?;
@@ -44,7 +44,7 @@ pub(super) fn parse(block: &[u8; BLOCK]) -> Result<Header, Fault> {
             text(&block[345..500], "prefix")?
         }
         b"ustar  \0" => {
-            // Times, offsets and sparse maps. Some readers take what stands here for a prefix of the name.
+            // GNU tar has times, offsets and sparse maps here. Some readers interpret these bytes as a prefix of the name.
             zeros(&block[345..], "where GNU keeps what no image needs")?;
             b""
         }
@@ -90,8 +90,8 @@ fn zeros(bytes: &[u8], place: &str) -> Result<(), Fault> {
     Err(Fault::new(format!("zero bytes {place}"), shown(bytes)))
 }
 
-/// The sum of all bytes, with its own field taken as spaces. Some old programs summed signed bytes; those sums differ only
-/// where a byte is over 127, and are refused.
+/// Check the checksum: the sum of all bytes, with the bytes of its own field counted as spaces. Some old programs summed signed
+/// bytes; such a sum differs only if a byte is over 127, and is then refused.
 fn check_sum(block: &[u8; BLOCK]) -> Result<(), Fault> {
     let actual: u64 = sum(block);
     match number(&block[148..156], "sum") {
@@ -101,7 +101,7 @@ fn check_sum(block: &[u8; BLOCK]) -> Result<(), Fault> {
     }
 }
 
-/// Whether a block has a valid header checksum. Input that begins otherwise is not an archive.
+/// Whether a block has a valid header checksum. Input whose first block has none is not an archive.
 pub(super) fn has_sum(block: &[u8; BLOCK]) -> bool {
     check_sum(block).is_ok()
 }

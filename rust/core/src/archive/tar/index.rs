@@ -1,11 +1,11 @@
-//! The entries of an archive that can be read at any offset: headers are read, data is not.
+//! An index of an archive that can be read at any offset: it reads headers and skips data.
 
 use std::io;
 
 use super::{Catalogue, Entry, Event, Fault, Limits, Reader};
 use crate::error::{Error, Result};
 
-/// The bytes of one read. It includes small entries; the data of large ones is skipped.
+/// Bytes of one read. A read contains small entries with their data; the data of large entries is skipped.
 const READ: usize = 64 << 10;
 
 /// All entries of an archive.
@@ -30,13 +30,13 @@ impl Indexer {
         self.reader.catalogue()
     }
 
-    /// Whether the end of the archive was read.
+    /// Whether the end of the archive has been read.
     pub fn is_done(&self) -> bool {
         self.done
     }
 
-    /// Return the next entries, about `most` of them, none at the end. `read_at` gives bytes at an offset, fewer than
-    /// asked for if need be, and none at the end of the file.
+    /// Return the next entries, about `most`; an empty list if no entry is left. `read_at` reads bytes at an offset into
+    /// a buffer. It may read fewer bytes than the buffer has room for; 0 means the end of the file.
     pub fn step(
         &mut self,
         most: usize,
@@ -59,7 +59,7 @@ impl Indexer {
         Ok(entries)
     }
 
-    /// Take the entries out of what was read.
+    /// Parse the first `read` bytes of the buffer and append their entries.
     fn take(&mut self, read: usize, entries: &mut Vec<Entry>) -> Result<()> {
         let mut input = &self.buffer[..read];
         while let Some(event) = self.reader.feed(&mut input)? {

@@ -1,19 +1,19 @@
 //! The headers of one entry, merged if they agree.
 //!
-//! A header has too little room for long names and large sizes, so programs put the truth into an extended header and
-//! something shorter into the header proper. That is all the difference there may be between the two.
+//! A header has too little room for long names and large sizes, so programs write the complete value into an extended
+//! header and a shorter one into the header itself. No other difference between the two is allowed.
 
 use super::field::text;
 use super::header::{Announced, Header};
 use super::pax::Records;
 use super::{Fault, Kind, shown};
 
-/// The most bytes of a name field of the header.
+/// The size of the name field of a header.
 const NAME: usize = 100;
 /// The largest size in a header's eleven octal digits.
 const OCTAL: u64 = 0o777_7777_7777;
 
-/// Extended headers that wait for their entry.
+/// The extended headers that were read before the header of their entry.
 #[derive(Debug, Default)]
 pub(super) struct Extended {
     records: Option<Records>,
@@ -21,7 +21,7 @@ pub(super) struct Extended {
     target: Option<Vec<u8>>,
 }
 
-/// An entry whose headers agree; its names are not yet looked at.
+/// An entry whose headers agree; its names are not checked yet.
 #[derive(Debug)]
 pub(super) struct Agreed {
     pub(super) kind: Kind,
@@ -35,7 +35,7 @@ impl Extended {
         self.records.is_none() && self.name.is_none() && self.target.is_none()
     }
 
-    /// Refuse an extended header after others with which it cannot belong to one entry.
+    /// Refuse an extended header that cannot belong to the same entry as the extended headers before it.
     pub(super) fn check(&self, next: Announced) -> Result<(), Fault> {
         let allowed = match next {
             Announced::Entry(_) => true,
@@ -61,13 +61,13 @@ impl Extended {
         Ok(())
     }
 
-    /// Return the best name there is for a message about the entry.
+    /// Return the most complete name of the entry that is known so far, for messages.
     pub(super) fn name_of<'a>(&'a self, header: &'a [u8]) -> &'a [u8] {
         let record = self.records.as_ref().and_then(|records| records.path.as_deref());
         record.or(self.name.as_deref()).unwrap_or(header)
     }
 
-    /// Return the values that all headers of an entry give together.
+    /// Merge the values from all headers of an entry, or fail if they contradict each other.
     pub(super) fn agree(self, kind: Kind, header: Header) -> Result<Agreed, Fault> {
         let records = self.records.unwrap_or_default();
         let size = size(header.size, records.size)?;
@@ -85,7 +85,7 @@ impl Extended {
     }
 }
 
-/// A long name is its bytes and at least one NUL; old programs leave that out.
+/// Return a GNU long name: bytes that end with at least one NUL. The NUL may be missing, as old programs do not write it.
 fn long(data: &[u8], what: &str) -> Result<Vec<u8>, Fault> {
     let name = text(data, what)?;
     if name.is_empty() {
@@ -94,7 +94,7 @@ fn long(data: &[u8], what: &str) -> Result<Vec<u8>, Fault> {
     Ok(name.to_vec())
 }
 
-/// The header holds the size, or 0 where it has no room for it.
+/// Return the size. The header must have the same size as the PAX record, or 0 if its field is too short for the size.
 fn size(header: u64, record: Option<u64>) -> Result<u64, Fault> {
     match record {
         Some(record) if header == record || (header == 0 && record > OCTAL) => Ok(record),
@@ -107,8 +107,8 @@ fn name_or_none(what: &str, header: Vec<u8>, record: Option<Vec<u8>>, long: Opti
     if header.is_empty() && record.is_none() && long.is_none() { Ok(header) } else { name(what, header, record, long) }
 }
 
-/// The header holds the name, or what fits of it. What it may hold beside PAX for a name that does not fit every program
-/// decides for itself; GNU's is the beginning of the long name.
+/// Return the name. A name that fits into the header must be there unchanged. For a longer one, the header may contain anything
+/// beside a PAX record, because every program shortens names in its own way; beside a GNU long name it contains the beginning.
 fn name(what: &str, header: Vec<u8>, record: Option<Vec<u8>>, long: Option<Vec<u8>>) -> Result<Vec<u8>, Fault> {
     let (other, agrees) = match (record, long) {
         (None, None) => return Ok(header),

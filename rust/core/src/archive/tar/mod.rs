@@ -1,11 +1,10 @@
 //! Tar archives, read strictly and written the same way every time.
 //!
-//! Programs that read tar disagree about what to do when the headers of an entry contradict each other, and whole
-//! families of attacks live on that. Crates for tar choose one reading, as they should for unpacking; an archive of an
-//! image is better refused. So this is a reader of our own: it takes what every reader understands alike, and whatever
-//! could be understood in two ways is [`Error::InvalidArchive`](crate::error::Error::InvalidArchive) with the entry's
-//! name. It does no I/O: bytes go in, entries and their data come out, and nothing is ever allocated because a header
-//! says so.
+//! If the headers of an entry contradict each other, tar readers disagree about the meaning, and many attacks exploit
+//! that. The existing tar crates choose one interpretation, which is right for unpacking; an archive of images is better
+//! refused. This reader therefore accepts only archives that every reader understands in the same way. Anything ambiguous
+//! fails with [`Error::InvalidArchive`](crate::error::Error::InvalidArchive) and the entry's name. The reader does no I/O:
+//! the caller feeds bytes and receives entries and their data. It never allocates memory because of a size in a header.
 
 mod catalogue;
 mod field;
@@ -30,9 +29,9 @@ pub const BLOCK: usize = 512;
 /// The limits of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Entries, and global headers.
+    /// The most entries, global headers included.
     pub entries: u64,
-    /// Bytes of extended headers (PAX records, GNU long names) ahead of one entry.
+    /// The most bytes of extended headers (PAX records, GNU long names) before one entry.
     pub header_bytes: u64,
 }
 
@@ -56,7 +55,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Its name, as Python has it.
+    /// The name of the kind in the Python API.
     pub fn name(self) -> &'static str {
         match self {
             Self::Regular => "regular",
@@ -67,7 +66,7 @@ impl Kind {
     }
 }
 
-/// One entry of an archive, as all of its headers agree on.
+/// One entry of an archive, merged from all of its headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Its number, from 0.
@@ -78,17 +77,17 @@ pub struct Entry {
     pub kind: Kind,
     /// Bytes of data; 0 for all but regular files.
     pub size: u64,
-    /// Where its first header begins, extended headers included.
+    /// Offset of its first header, which may be an extended header.
     pub header_offset: u64,
-    /// Where its data begins.
+    /// Offset of its data.
     pub data_offset: u64,
-    /// The name within the archive that a link leads to.
+    /// The target of a link: a name within the archive.
     pub target: Option<String>,
-    /// The number of the first entry with the same name, if there is one before this.
+    /// The number of the first entry with the same name, if there is an earlier one.
     pub earlier: Option<u64>,
 }
 
-/// A fault whose entry is not known yet.
+/// A fault, without the name of the entry: the reader adds that.
 #[derive(Debug, PartialEq, Eq)]
 struct Fault {
     expected: String,
@@ -101,7 +100,7 @@ impl Fault {
     }
 }
 
-/// Text from outside, for a message: escaped, and not longer than a line.
+/// Quote untrusted text for a message: escaped, and at most 200 bytes of it.
 fn shown(bytes: &[u8]) -> String {
     const MOST: usize = 200;
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MOST)]);

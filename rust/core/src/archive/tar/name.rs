@@ -1,12 +1,12 @@
-//! Names within an archive: relative, without `..`, and links that lead to such names.
+//! Names within an archive: relative and without `..`; the targets of links are such names too.
 
 use super::merge::Agreed;
 use super::{Fault, Kind, shown};
 
-/// The most bytes of a name, as of a path on Linux.
+/// The most bytes of a name: the same as for a path on Linux.
 const LONGEST: usize = 4096;
 
-/// Return an entry's name and, for a link, the name that it leads to.
+/// Return an entry's name and, for a link, the name of its target.
 pub(super) fn resolve(agreed: &Agreed) -> Result<(String, Option<String>), Fault> {
     let Agreed { kind, name, target, .. } = agreed;
     if *kind != Kind::Directory && name.ends_with(b"/") {
@@ -28,7 +28,7 @@ pub(super) fn resolve(agreed: &Agreed) -> Result<(String, Option<String>), Fault
     Ok((name, target))
 }
 
-/// Return a name in its one form.
+/// Return the normal form of a name: without empty and `.` components.
 pub(super) fn relative(name: &str) -> Result<String, Fault> {
     join(Vec::new(), check(name.as_bytes(), "name")?, false)
 }
@@ -44,7 +44,7 @@ fn check<'a>(name: &'a [u8], what: &str) -> Result<&'a str, Fault> {
     Ok(text)
 }
 
-/// Walk from `base` along `path`. Upwards only a symbolic link may go, and never out of the archive.
+/// Walk from `base` along `path`. Only a symbolic link may contain `..` (`upwards`), and it must not leave the archive.
 fn join<'a>(mut base: Vec<&'a str>, path: &'a str, upwards: bool) -> Result<String, Fault> {
     for component in path.split('/') {
         match component {

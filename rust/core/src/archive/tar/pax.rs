@@ -11,10 +11,10 @@ pub(super) struct Records {
     pub(super) size: Option<u64>,
 }
 
-/// Keys under which programs keep the real name and size of a sparse file, or what no single archive should have.
+/// Prefixes of refused keys. They hold the real name and size of a sparse file, or describe multi-volume and incremental archives.
 const REFUSED: [&[u8]; 4] = [b"GNU.sparse.", b"GNU.volume.", b"GNU.dumpdir", b"SCHILY.realsize"];
 
-/// Read all records of an extended header; `global` ones may not name, link or size anything.
+/// Parse all records of an extended header. Those of a `global` header must not set a path, a link target or a size.
 pub(super) fn parse(mut data: &[u8], global: bool) -> Result<Records, Fault> {
     let mut records = Records::default();
     let mut charset = false;
@@ -54,7 +54,7 @@ struct Record<'a> {
 /// Split the first record off.
 fn record(data: &[u8]) -> Result<(Record<'_>, &[u8]), Fault> {
     let malformed = || Fault::new("a PAX record `length key=value`", shown(data));
-    // No length that fits a header has more digits.
+    // The length of a record that fits into a header has at most 10 digits.
     let space = data.iter().take(11).position(|byte| *byte == b' ').ok_or_else(malformed)?;
     let length = decimal(&data[..space]).and_then(|length| usize::try_from(length).ok()).ok_or_else(malformed)?;
     if length <= space + 1 || length > data.len() || data[length - 1] != b'\n' {
@@ -80,7 +80,7 @@ fn number(key: &[u8], value: &[u8]) -> Result<u64, Fault> {
     decimal(value).ok_or_else(|| Fault::new(format!("a number in the PAX record {}", shown(key)), shown(value)))
 }
 
-/// Seconds since the epoch, with a fraction if need be.
+/// Check a time: seconds since the epoch, optionally with a fraction.
 fn check_time(key: &[u8], value: &[u8]) -> Result<(), Fault> {
     let (whole, fraction) = match value.iter().position(|byte| *byte == b'.') {
         Some(point) => (&value[..point], &value[point + 1..]),
@@ -92,7 +92,7 @@ fn check_time(key: &[u8], value: &[u8]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Names are UTF-8 here in any case; both of these promise that names are the bytes that stand there.
+/// Check the character set. Names must be UTF-8 in any case; with either of these two values, the bytes of a name are not converted.
 fn check_charset(value: &[u8]) -> Result<(), Fault> {
     if matches!(value, b"BINARY" | b"ISO-IR 10646 2000 UTF-8") {
         return Ok(());

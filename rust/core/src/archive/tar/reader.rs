@@ -1,4 +1,5 @@
-//! The reader: bytes in, in any pieces; entries and their data out, the same for every way to cut the input.
+//! The reader takes the bytes of an archive in pieces of any size and returns entries and their data. The result does not depend
+//! on how the input is cut.
 
 use std::mem;
 
@@ -9,10 +10,10 @@ use super::name::resolve;
 use super::{BLOCK, Catalogue, Entry, Fault, Kind, Limits, shown};
 use crate::error::{Error, Result};
 
-/// Programs fill archives up with zero blocks; more of them than this is not filling.
+/// The most zero bytes after the end: programs pad archives with zero blocks, but never with more than this.
 const MOST_TRAILING: u64 = 16 << 20;
 
-/// The expected input, in the error for one that does not begin like an archive.
+/// The expected input, for the error about input that does not begin like an archive.
 const TAR: &str = "a tar archive, plain or in gzip, zstd or xz";
 
 /// The next item of an archive.
@@ -20,7 +21,7 @@ const TAR: &str = "a tar archive, plain or in gzip, zstd or xz";
 pub enum Event<'a> {
     /// The next entry; its data follows.
     Entry(Entry),
-    /// The next bytes of the data of the entry before, never empty.
+    /// The next bytes of the data of the current entry, never empty.
     Data(&'a [u8]),
     /// The end of the archive; only zero blocks may follow.
     End,
@@ -29,15 +30,15 @@ pub enum Event<'a> {
 /// A strict reader of one archive. It keeps one header, the extended headers of one entry, and the catalogue.
 pub struct Reader {
     limits: Limits,
-    /// Where the next byte that comes in stands.
+    /// Offset of the next input byte in the archive.
     offset: u64,
     block: [u8; BLOCK],
     filled: usize,
     state: State,
     extended: Extended,
-    /// Bytes that the extended headers of the next entry ask for.
+    /// Bytes in the extended headers of the next entry.
     extended_bytes: u64,
-    /// Where the first of its headers begins.
+    /// Offset of the first header of the next entry.
     begin: Option<u64>,
     /// The last entry's name, for messages about what follows it.
     last: Option<String>,
@@ -61,7 +62,7 @@ enum State {
     Padding {
         left: u64,
     },
-    /// One zero block was there, the second must follow.
+    /// The first of the two zero blocks at the end has been read; the second must follow.
     Ending,
     Ended {
         trailing: u64,
@@ -88,7 +89,7 @@ impl Reader {
         }
     }
 
-    /// Where the next byte that is fed stands in the archive.
+    /// The offset in the archive of the next byte to feed.
     pub fn offset(&self) -> u64 {
         self.offset
     }
@@ -98,9 +99,10 @@ impl Reader {
         &mut self.catalogue
     }
 
-    /// Take bytes off the front of `input` up to the next event. None: it took all of them and needs more.
+    /// Consume bytes from the front of `input` up to the next event. Returns `None` when all of `input` is consumed and more
+    /// is needed.
     ///
-    /// After an error every further call fails with the same one.
+    /// After an error every further call fails with the same error.
     pub fn feed<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Event<'a>>> {
         let event = self.advance(input);
         if let Err(error) = &event {
@@ -109,7 +111,7 @@ impl Reader {
         event
     }
 
-    /// Have the data of the entry before passed over: return how many bytes the caller is not to feed.
+    /// Skip the rest of the current entry's data. Return the number of bytes that the caller must not feed.
     pub fn skip(&mut self) -> u64 {
         let State::Data { left, padding } = self.state else {
             return 0;
@@ -119,7 +121,7 @@ impl Reader {
         left
     }
 
-    /// Say that there is no more input.
+    /// Declare the end of the input. Fails if the archive is incomplete.
     pub fn finish(&self) -> Result<()> {
         let expected = match &self.state {
             State::Ended { .. } => return Ok(()),
@@ -136,7 +138,7 @@ impl Reader {
         Err(self.error(self.last.clone(), Fault::new(expected, "the end of the input")))
     }
 
-    /// The error for a fault at this place.
+    /// Return the error for a fault at the current position.
     pub(super) fn error(&self, entry: Option<String>, fault: Fault) -> Error {
         let offset = self.begin.unwrap_or(self.offset);
         Error::InvalidArchive { entry, expected: fault.expected, found: fault.found, offset: Some(offset) }
@@ -199,7 +201,7 @@ impl Reader {
         }
     }
 
-    /// Collect a block; whether it is whole.
+    /// Fill the current block from the input. Return whether it is complete.
     fn fill(&mut self, input: &mut &[u8]) -> bool {
         let missing = (BLOCK - self.filled) as u64;
         let part = take(input, &mut self.offset, missing);
@@ -208,7 +210,7 @@ impl Reader {
         self.filled == BLOCK
     }
 
-    /// Look at a whole block where a header should be.
+    /// Handle a complete block at a position where a header is expected.
     fn block(&mut self) -> Result<Option<Event<'static>>> {
         self.filled = 0;
         let begin = self.offset - BLOCK as u64;
@@ -250,7 +252,7 @@ impl Reader {
             self.global += 1;
             self.check_count()?;
         }
-        // Its header counts too, so that empty ones have a cost.
+        // Only data counts. `Extended::check` allows few extended headers for an entry, and global ones count as entries.
         self.extended_bytes = self.extended_bytes.saturating_add(header.size);
         if self.extended_bytes > self.limits.header_bytes {
             return Err(Error::LimitExceeded {
@@ -319,7 +321,7 @@ impl Reader {
         Err(self.error(None, Fault::new(format!("at most {MOST_TRAILING} bytes after the end"), "more")))
     }
 
-    /// Refuse bytes that are not zero, and name the first of them: that is the same one however the input is cut.
+    /// Refuse bytes that are not zero. The error reports the first of them, so it does not depend on how the input is cut.
     fn zeros(&self, taken: &[u8], entry: Option<String>, expected: &str) -> Result<()> {
         let Some(at) = taken.iter().position(|byte| *byte != 0) else {
             return Ok(());
@@ -329,18 +331,18 @@ impl Reader {
         Err(Error::InvalidArchive { entry, expected, found, offset: Some(offset) })
     }
 
-    /// The error for a fault of the entry whose headers are being read; `header` is the name that the last of them has.
+    /// Return the error for a fault in the entry whose headers are being read; `header` is the name in its last header.
     fn named(&self, header: &[u8], fault: Fault) -> Error {
         self.error(lossy(self.extended.name_of(header)), fault)
     }
 }
 
-/// How many bytes follow so many bytes of data up to the next block.
+/// The number of padding bytes after `size` bytes of data.
 pub(super) fn padding(size: u64) -> u64 {
     size.wrapping_neg() % BLOCK as u64
 }
 
-/// Take at most `most` bytes off the front.
+/// Take up to `most` bytes from the front of the input.
 fn take<'a>(input: &mut &'a [u8], offset: &mut u64, most: u64) -> &'a [u8] {
     let count = usize::try_from(most).unwrap_or(usize::MAX).min(input.len());
     let (taken, rest) = input.split_at(count);
@@ -349,7 +351,7 @@ fn take<'a>(input: &mut &'a [u8], offset: &mut u64, most: u64) -> &'a [u8] {
     taken
 }
 
-/// A name for a message, shortened.
+/// Return a name for a message, shortened; `None` if it is empty.
 fn lossy(name: &[u8]) -> Option<String> {
     const MOST: usize = 300;
     let text = String::from_utf8_lossy(&name[..name.len().min(MOST)]).into_owned();

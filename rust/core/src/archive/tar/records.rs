@@ -1,34 +1,35 @@
-//! Entries in few bytes: packed one after the other, in blocks, so that they never move and are never held twice.
+//! Compact storage for entries: records are packed one after another into large blocks, so they are not moved or copied as the
+//! archive grows.
 
 use std::num::NonZeroU32;
 
 use super::{Entry, Fault, Kind};
 
-/// Bytes of a block but the first; a record is at most 9 KiB and stands in one. Memory is taken as it is used, and allocators
-/// give so large a block back to the system when it is dropped, as they do not with small ones.
+/// Bytes of every block except the first. A record has at most 9 KiB and lies within one block. The system provides the memory
+/// of a block page by page, as it is used. Allocators return so large a block to the system when it is dropped, unlike a small one.
 const BLOCK: usize = 64 << 20;
-/// Bytes of the first block, which grows.
+/// Bytes of the first block, which is allocated as it grows.
 const FIRST: usize = 1 << 20;
-/// Hex digits of a SHA-256 digest, which the names of blobs have.
+/// Hex digits of a SHA-256 digest, which is part of the name of a blob.
 const DIGITS: usize = 64;
-/// The most pairs of texts before and after digits: four bits are the number of the pair.
+/// The most pairs of a text before the digits and a text after them: a record has four bits for the number of its pair.
 const MOST_AROUND: usize = 15;
-/// In the order of their codes.
+/// The kinds, in the order of their codes.
 const KINDS: [Kind; 4] = [Kind::Regular, Kind::Directory, Kind::Symlink, Kind::Hardlink];
-/// Bytes for where a link leads.
+/// Bytes for the place where the chain of a link ends.
 const END: usize = 4;
 
 /// The records of entries.
 ///
-/// A record is a byte for the kind and the form of the name, four bytes of a link for where it leads, numbers of as many bytes
-/// as they need, and the name and the target.
+/// A record consists of one byte for the kind and the form of the name; for a link, four bytes for the place where its chain
+/// ends; three numbers of variable length; the name; and for a link, its target.
 #[derive(Debug, Default)]
 pub(super) struct Records {
     blocks: Vec<Vec<u8>>,
     around: Vec<(String, String)>,
 }
 
-/// An entry as the catalogue has it; see [`Entry`].
+/// An entry in the catalogue; see [`Entry`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// Its number, from 0.
@@ -39,13 +40,13 @@ pub struct Found {
     pub kind: Kind,
     /// Bytes of data.
     pub size: u64,
-    /// Where its data begins.
+    /// Offset of its data.
     pub data_offset: u64,
-    /// The name that a link leads to.
+    /// The target of a link: a name within the archive.
     pub target: Option<String>,
 }
 
-/// Where a record is: one more than its position, blocks counted as if they were full.
+/// The place of a record: its position plus one. Positions count every block as [`BLOCK`] bytes, full or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place(NonZeroU32);
 
@@ -59,7 +60,7 @@ impl Place {
     }
 }
 
-/// A name as it is kept.
+/// The stored form of a name.
 enum Name<'a> {
     Whole(&'a [u8]),
     Digits(&'a (String, String), &'a [u8]),
@@ -109,7 +110,8 @@ impl Records {
         Ok(place)
     }
 
-    /// The number of the texts before and after the digits of a name, from 1; none if there are too many already.
+    /// Return the number, from 1, of the pair of texts before and after the digits of a name. `None` if it would be a new
+    /// pair and there is no number left.
     fn form(&mut self, before: &str, after: &str) -> Option<usize> {
         let known = self.around.iter().position(|(one, other)| one == before && other == after);
         known
@@ -122,7 +124,7 @@ impl Records {
             .map(|number| number + 1)
     }
 
-    /// The place of the first record from a position on, which is that of a record or the end of one.
+    /// Return the place of the first record at or after a position, which must be the start or the end of a record.
     pub(super) fn at(&self, position: usize) -> Option<Place> {
         let block = self.blocks.get(position / BLOCK)?;
         if position % BLOCK < block.len() {
@@ -152,7 +154,7 @@ impl Records {
         (Found { index, name, kind, size, data_offset, target }, place.position() + record.len() - rest.len())
     }
 
-    /// Whether the entry at a place has that name.
+    /// Whether the entry at a place has this name.
     pub(super) fn is_name(&self, place: Place, name: &str) -> bool {
         match self.parts(self.record(place)).2 {
             Name::Whole(kept) => kept == name.as_bytes(),
@@ -167,7 +169,7 @@ impl Records {
         }
     }
 
-    /// Where the link at a place leads in the end, if that is known.
+    /// Return the place where the chain of the link at a place ends, if it is known.
     pub(super) fn end(&self, place: Place) -> Option<Place> {
         let record = self.record(place);
         is_link(kind_of(record[0])).then(|| {
@@ -176,26 +178,26 @@ impl Records {
         })?
     }
 
-    /// Remember where the link at a place leads in the end.
+    /// Store the place where the chain of a link ends.
     pub(super) fn set_end(&mut self, link: Place, end: Place) {
         let position = link.position();
         let start = position % BLOCK + 1;
         self.blocks[position / BLOCK][start..start + END].copy_from_slice(&end.0.get().to_ne_bytes());
     }
 
-    /// How many bytes there are.
+    /// The bytes of all records.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         self.blocks.iter().map(Vec::len).sum()
     }
 
-    /// The record at a place, and the bytes after it.
+    /// The bytes from the start of a record to the end of its block.
     fn record(&self, place: Place) -> &[u8] {
         let position = place.position();
         &self.blocks[position / BLOCK][position % BLOCK..]
     }
 
-    /// The kind, the numbers and the name of a record, and the bytes after them.
+    /// The kind, the numbers and the name of a record, and the bytes after the name.
     fn parts<'a>(&'a self, record: &'a [u8]) -> (Kind, [u64; 3], Name<'a>, &'a [u8]) {
         let (kind, form) = (kind_of(record[0]), usize::from(record[0] >> 4));
         let mut rest = &record[if is_link(kind) { 1 + END } else { 1 }..];
@@ -220,7 +222,7 @@ fn is_link(kind: Kind) -> bool {
     matches!(kind, Kind::Symlink | Kind::Hardlink)
 }
 
-/// Append a number, seven bits a byte, the lowest first; the last byte is below 128.
+/// Append a number: seven bits per byte, the lowest bits first; the top bit is set in all bytes but the last.
 fn put(record: &mut Vec<u8>, mut number: u64) {
     while number > 127 {
         record.push(128 | u8::try_from(number & 127).expect("seven bits"));
@@ -252,7 +254,7 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("names are UTF-8")
 }
 
-/// Where a name has 64 hex digits in a row first.
+/// Return the position of the first 64 consecutive hex digits in a name.
 fn find_digits(name: &str) -> Option<usize> {
     let mut run = 0;
     name.bytes()

@@ -1,4 +1,4 @@
-//! The writer: the same members give the same bytes, always, and where they will lie is known before any is written.
+//! The writer: the same members always produce the same bytes, and all offsets are known before the first byte is written.
 
 use std::collections::HashSet;
 
@@ -11,12 +11,12 @@ use crate::error::{Error, Result};
 /// The end of an archive: two zero blocks.
 pub const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 
-/// The largest number in eleven octal digits of a header; sizes from 8 GiB on go into a PAX record.
+/// The largest number in the eleven octal digits of a header. Sizes of 8 GiB and more go into a PAX record.
 const OCTAL: u64 = 0o777_7777_7777;
 const NAME: usize = 100;
 const PREFIX: usize = 155;
 
-/// A member to write. Times and owners are 0 and without a name: the caller cannot set them.
+/// A member to write. The caller cannot set times and owners: the time and the numeric owners are 0, the owners' names empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// Its name: relative, without `.` and `..`.
@@ -29,37 +29,37 @@ pub struct Member {
     pub mode: u32,
 }
 
-/// Where a member goes.
+/// The place of a member in the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Its headers, a whole number of blocks.
     pub header: Vec<u8>,
-    /// Where they begin.
+    /// Offset of its headers.
     pub header_offset: u64,
-    /// Where its data begins; the next member begins at the first multiple of [`BLOCK`] after its end.
+    /// Offset of its data; the next member begins where the data ends, rounded up to a multiple of [`BLOCK`].
     pub data_offset: u64,
 }
 
-/// Where all members of an archive go.
+/// The places of all members of an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// One for each member, in the order given.
+    /// One place for each member, in the given order.
     pub places: Vec<Place>,
-    /// Where [`END`] goes.
+    /// Offset of [`END`].
     pub end: u64,
     /// The size of the whole archive.
     pub size: u64,
 }
 
 impl Layout {
-    /// Return where each member goes. A name that occurs twice, or is invalid, is `InvalidArgument`.
+    /// Compute the place of each member. A name that is invalid or occurs twice is `InvalidArgument`.
     pub fn new(members: &[Member]) -> Result<Self> {
         let mut names = HashSet::new();
         let mut places = Vec::with_capacity(members.len());
         let mut end = 0_u64;
         for member in members {
             if !names.insert(&member.name) {
-                return Err(invalid(&member.name, "it is there twice"));
+                return Err(invalid(&member.name, "the name occurs twice"));
             }
             let header = header(member)?;
             let data_offset = end.checked_add(header.len() as u64);
@@ -76,7 +76,7 @@ impl Layout {
     }
 }
 
-/// Return the headers of a member: one block of ustar, with PAX records ahead of it where ustar has no room.
+/// Return the headers of a member: one ustar block. PAX records precede it if ustar cannot express the name or the size.
 pub fn header(member: &Member) -> Result<Vec<u8>> {
     let Member { name, kind, size, mode } = member;
     let flag = match kind {
@@ -113,7 +113,7 @@ fn invalid(name: &str, reason: &str) -> Error {
     Error::InvalidArgument { message: format!("archive member {}: {reason}", shown(name.as_bytes())) }
 }
 
-/// Split a name for ustar, if it fits; other than ASCII is for PAX.
+/// Split a name into the prefix and name fields of ustar. `None` if it does not fit or is not ASCII: it then needs a PAX record.
 fn split(name: &str) -> Option<(&str, &str)> {
     if !name.is_ascii() {
         return None;
@@ -121,19 +121,19 @@ fn split(name: &str) -> Option<(&str, &str)> {
     if name.len() <= NAME {
         return Some(("", name));
     }
-    // The shortest prefix that leaves a name that fits; the slash itself is not written.
+    // Use the shortest prefix after which the rest fits into the name field. The slash between them is not written.
     let at = (name.len() - NAME - 1..name.len() - 1).find(|at| name.as_bytes()[*at] == b'/' && *at > 0)?;
     (at <= PREFIX).then(|| (&name[..at], &name[at + 1..]))
 }
 
-/// A PAX record; its length counts its own digits.
+/// Return a PAX record. Its length includes the digits of the length itself.
 fn record(key: &str, value: &str) -> Vec<u8> {
     let rest = format!(" {key}={value}\n");
     let digits = (1..=20).find(|digits| (rest.len() + digits).to_string().len() == *digits).unwrap_or_default();
     format!("{}{rest}", rest.len() + digits).into_bytes()
 }
 
-/// A block of ustar. A name that does not fit is cut and put into ASCII: a PAX record holds it whole.
+/// Return a ustar block. A name that does not fit is cut, and its bytes outside of ASCII become `_`: a PAX record has the full name.
 fn block(flag: u8, prefix: &str, name: &str, size: u64, mode: u32) -> [u8; BLOCK] {
     let mut block = [0; BLOCK];
     for (place, byte) in block[..NAME].iter_mut().zip(name.bytes()) {
