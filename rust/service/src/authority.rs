@@ -1,12 +1,12 @@
 //! Makes the `:authority` of clients that are built on gRPC's C core acceptable to h2.
 //!
-//! For a Unix socket they send its path, with `%2F` for each slash. Outside of user names h2 takes no `%` there, and resets the call.
-//! A call's authority has no meaning on a Unix socket, so each `%` of it becomes a `-` on the way in. Lengths stay as they are, and so does
-//! the table of known headers, which both sides keep.
+//! On a Unix socket these clients send the path of the socket as the authority, with `%2F` for each slash. h2 accepts `%` only in the user
+//! name of an authority, and resets such a call. The authority has no meaning on a Unix socket, so each `%` in it is replaced by `-` before
+//! h2 reads it. Lengths do not change, and the table of known headers on both sides stays the same.
 //!
 //! Spec: RFC 9113 section 4.1 and 6.2 for frames, RFC 7541 section 6 for headers.
 
-/// The bytes of a connection's preface, which comes before the first frame.
+/// Bytes of the connection preface, which precedes the first frame.
 const PREFACE: usize = 24;
 /// The bytes before the payload of a frame.
 const HEAD: usize = 9;
@@ -17,50 +17,50 @@ const CONTINUATION: u8 = 9;
 const PADDED: u8 = 0x08;
 const PRIORITY: u8 = 0x20;
 
-/// The header, and its place in the table of static headers. The C core gives its name in full.
+/// The name of the header, and its index in the static table. gRPC's C core sends the name as a literal.
 const NAME: &[u8] = b":authority";
 const AUTHORITY: u64 = 1;
-/// A string that is not compressed has this bit not set.
+/// This bit is set in the length of a Huffman-coded string and clear in that of a plain one.
 const HUFFMAN: u8 = 0x80;
 
-/// A look at all that a client sends.
+/// Follows all bytes that a client sends, and replaces those of the authority.
 pub(crate) struct Authority {
     frame: Frame,
     field: Field,
 }
 
-/// Where in a frame the next byte is.
+/// The position of the next byte in a frame.
 enum Frame {
-    /// Before the first frame, with so many bytes to come.
+    /// In the preface, with this many bytes left.
     Preface(usize),
-    /// In its head, of which so many bytes are known.
+    /// In the frame header: the number of bytes read so far, and those bytes.
     Head(usize, [u8; HEAD]),
-    /// In a part that is passed over, then in its headers: bytes of each, and of the padding after them.
+    /// In the payload: the bytes left of a skipped part, of the header block after it, and of the padding at the end.
     Payload { skip: usize, headers: usize, padding: usize, is_padded: bool },
 }
 
-/// Where in a header the next byte is.
+/// The position of the next byte in a header.
 #[derive(Clone, Copy)]
 enum Field {
     Start,
-    /// In a number of several bytes, and what it is.
+    /// In a number of several bytes, with its meaning.
     Number {
         value: u64,
         shift: u32,
         then: Then,
     },
-    /// At the length of a name, whose value comes after it.
+    /// At the length of a name; the name and its value follow.
     Name,
     /// At the length of a value.
     Value {
         is_authority: bool,
     },
-    /// In the name of a header with so many bytes to come, of which so many are those of `NAME`.
+    /// In the name of a header, with `left` bytes to come. The bytes so far are the first `known` bytes of `NAME`; `None`: they differ.
     InName {
         left: u64,
         known: Option<usize>,
     },
-    /// In a value with so many bytes to come.
+    /// In a value, with `left` bytes to come.
     InValue {
         left: u64,
         is_changed: bool,
@@ -70,9 +70,9 @@ enum Field {
 /// The meaning of a number.
 #[derive(Clone, Copy)]
 enum Then {
-    /// A header of the tables, whole.
+    /// The index of a complete header in the tables, or a new size of the table: no name and no value follow.
     Whole,
-    /// The place of a name in the tables; 0: it follows.
+    /// The index of a name in the tables; 0 if the name follows.
     NamePlace,
     /// The length of a name.
     NameLength { is_plain: bool },
@@ -85,8 +85,8 @@ impl Authority {
         Self { frame: Frame::Preface(PREFACE), field: Field::Start }
     }
 
-    /// Look at what has come, and change what has to be. Returns how many frames have begun; one of SETTINGS, which may
-    /// change the window of each call, counts as 64.
+    /// Process received bytes, and replace those that h2 would refuse. Returns how many frames have been begun. A SETTINGS frame may
+    /// change the window of every call, so it counts as 64.
     pub(crate) fn pass(&mut self, mut bytes: &mut [u8]) -> usize {
         let mut frames = 0;
         while !bytes.is_empty() {
@@ -119,11 +119,11 @@ impl Authority {
         frames
     }
 
-    /// Go on in the payload of a frame; return how many bytes were looked at.
+    /// Process bytes of a payload; return how many.
     fn in_payload(&mut self, bytes: &mut [u8]) -> usize {
         let Frame::Payload { skip, headers, padding, is_padded } = &mut self.frame else { return 0 };
         if *is_padded {
-            // The first byte of the part that is passed over.
+            // The length of the padding is the first byte of the skipped part.
             *is_padded = false;
             *padding = usize::from(bytes[0]).min(*headers);
             *headers -= *padding;
@@ -147,7 +147,7 @@ impl Authority {
     }
 }
 
-/// The parts of a frame, by its head.
+/// The parts of a payload, given the frame header.
 fn payload(head: &[u8; HEAD]) -> Frame {
     let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
     let (kind, flags) = (head[3], head[4]);
@@ -160,7 +160,7 @@ fn payload(head: &[u8; HEAD]) -> Frame {
 }
 
 impl Field {
-    /// Where the byte after this one is. The byte is changed if it has to be.
+    /// Process a byte, and replace it if necessary. Returns the position of the byte after it.
     fn next(self, byte: &mut u8) -> Self {
         match self {
             Self::Start => match *byte {
@@ -191,7 +191,7 @@ impl Field {
     }
 }
 
-/// A number whose first byte is this one.
+/// Begin a number with its first byte.
 fn number(first: u8, mask: u8, then: Then) -> Field {
     let value = first & mask;
     if value == mask { Field::Number { value: value.into(), shift: 0, then } } else { then.follow(value.into()) }

@@ -1,4 +1,4 @@
-//! One call: its requests and responses, what it is about, and how it ended.
+//! One call: its requests and responses, its subject, and its outcome.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,21 +21,21 @@ use crate::shared::Shared;
 use crate::store::Store;
 use crate::values::head;
 
-/// How long a refused call waits for its first request. A client written in Go whose stream ends while it sends its first request sees
-/// EOF in place of the error, and then does not try again.
+/// How long a refused call waits for its first request. If the stream ends while a Go client sends its first request, the client gets
+/// EOF in place of the error, and does not retry.
 const REFUSED: Duration = Duration::from_secs(1);
 
-/// The most bytes of a request, but for the data of a Write. Once it is decoded it may take ten times as many.
+/// The most bytes of a request, except for a Write. A decoded request may take ten times as much memory.
 pub(crate) const REQUEST: usize = 2 << 20;
 
-/// The most characters of a namespace: containerd's number.
+/// The most characters of a namespace; the same as in containerd.
 const NAMESPACE_LIMIT: usize = 76;
 
-/// How a call ends early.
+/// The reason why a call ends early.
 pub(crate) enum End {
-    /// It is refused.
+    /// The call is refused.
     Refused(Refusal),
-    /// The client has gone, or was cut off: no error can be sent.
+    /// The client has disconnected, cancelled, or was cut off: no error can be sent.
     Gone(Code),
 }
 
@@ -51,11 +51,11 @@ impl From<Unsent> for End {
     }
 }
 
-/// A call under way.
+/// A call in progress.
 pub(crate) struct Call {
     pub(crate) shared: Arc<Shared>,
     pub(crate) method: Method,
-    /// The ref, digest or name that it is about, for the log.
+    /// The ref, digest or name that the call concerns, for the log.
     pub(crate) subject: String,
     headers: HeaderMap,
     receiver: Receiver,
@@ -63,7 +63,7 @@ pub(crate) struct Call {
     started: Instant,
     bytes_in: u64,
     bytes_out: u64,
-    /// Whether the response that ends it has been sent: then it has gone well, whatever the client does.
+    /// Whether the last response has been sent: the call has then succeeded, whatever the client does.
     pub(crate) is_answered: bool,
 }
 
@@ -91,13 +91,13 @@ impl Call {
         }
     }
 
-    /// Refuse the call, because as many are open as may be, after its first request if that comes soon.
+    /// Refuse the call because the limit of open calls is reached. Wait for its first request before, up to `REFUSED`.
     pub(crate) async fn refuse(mut self) {
         let most = self.shared.settings.calls;
         let is_write = self.method.is_write();
         let (limit, kind) = if is_write { ("writes", "Write calls") } else { ("calls", "calls other than Write") };
         let refused = Refusal::busy(limit, &format!("{most} {kind} are open, the most that --calls allows"));
-        // There may be very many such calls.
+        // Very many calls may wait here, so each must hold little memory.
         self.headers = HeaderMap::new();
         self.log_refusal(&refused);
         drop(timeout(REFUSED, self.receiver.skip()).await);
@@ -105,12 +105,12 @@ impl Call {
         self.leave(refused.code);
     }
 
-    /// The time that the client gives the call.
+    /// The timeout that the client has set for the call.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         self.headers.get("grpc-timeout").and_then(|value| deadline(value.as_bytes()))
     }
 
-    /// Refuse a namespace that cannot be one; which one it is makes no difference, all share the store.
+    /// Refuse an invalid namespace. The value of a valid one makes no difference: all namespaces share the store.
     pub(crate) fn check_namespace(&self) -> Result<(), Refusal> {
         let Some(namespace) = self.header("containerd-namespace") else { return Ok(()) };
         let is_valid = namespace.len() <= NAMESPACE_LIMIT
@@ -127,12 +127,12 @@ impl Call {
         Err(Refusal::invalid(&text))
     }
 
-    /// A header that the client has sent, if it has.
+    /// Return the value of a header, if the client has sent it.
     pub(crate) fn header(&self, name: &str) -> Option<String> {
         self.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
     }
 
-    /// The bytes of the next request; None when the client has sent its last.
+    /// Receive the next request; `None` after the client's last one.
     pub(crate) async fn receive(&mut self) -> Result<Option<Bytes>, End> {
         let received = timeout(self.shared.settings.idle, self.receiver.message()).await;
         let received = self.received(received)?;
@@ -142,7 +142,7 @@ impl Call {
         Ok(received)
     }
 
-    /// The length of the next request, for one that is received in parts; None when the client has sent its last.
+    /// Receive the length of the next request, whose bytes are then received in parts; `None` after the client's last request.
     pub(crate) async fn receive_length(&mut self) -> Result<Option<usize>, End> {
         let received = timeout(self.shared.settings.idle, self.receiver.length()).await;
         let length = self.received(received)?;
@@ -152,13 +152,13 @@ impl Call {
         Ok(length)
     }
 
-    /// So many bytes of a request that is received in parts.
+    /// Receive exactly `size` bytes of a request that is received in parts.
     pub(crate) async fn receive_exactly(&mut self, size: usize) -> Result<Bytes, End> {
         let received = timeout(self.shared.settings.idle, self.receiver.exactly(size)).await;
         self.received(received)
     }
 
-    /// Some of the next bytes of such a request, at most `most`.
+    /// Receive some bytes of a request that is received in parts, at most `most`.
     pub(crate) async fn receive_some(&mut self, most: usize) -> Result<Bytes, End> {
         let received = timeout(self.shared.settings.idle, self.receiver.piece(most)).await;
         self.received(received)
@@ -183,13 +183,13 @@ impl Call {
         Refusal::new(Code::DeadlineExceeded, &format!("{}: no message for {seconds} s", self.name())).into()
     }
 
-    /// The request of a call that has just one, or the first of a stream.
+    /// Receive the only request of a call, or the first one of a stream.
     pub(crate) async fn request<M: Message + Default>(&mut self) -> Result<M, End> {
         let bytes = self.receive().await?.ok_or_else(|| Refusal::malformed("the call ended without a request"))?;
         decode(bytes)
     }
 
-    /// Send a response of several.
+    /// Send one response; others may follow.
     pub(crate) async fn send(&mut self, message: &impl Message) -> Result<(), End> {
         let (size, most) = (message.encoded_len(), self.shared.settings.message_bytes);
         if size > most {
@@ -209,14 +209,14 @@ impl Call {
         Ok(())
     }
 
-    /// Wait until the client takes bytes, and return how many of `most`.
+    /// Wait until the client accepts bytes, and return how many, at most `most`.
     pub(crate) async fn room(&mut self, most: usize) -> Result<usize, End> {
         let room = self.sender.room(most).await;
         self.note_unsent(&room);
         Ok(room?)
     }
 
-    /// Send a message whose bytes are ready, prefix and all; `size` is that of the message.
+    /// Send an encoded message with its prefix; `size` is the size of the message without the prefix.
     pub(crate) async fn send_bytes(&mut self, bytes: Bytes, size: usize) -> Result<(), End> {
         let sent = self.sender.all(bytes).await;
         self.note_unsent(&sent);
@@ -237,7 +237,7 @@ impl Call {
         self.shared.metrics.sent(self.method, bytes);
     }
 
-    /// Call the store on a thread that may wait.
+    /// Call the store on a thread that may block.
     pub(crate) async fn store<T: Send + 'static>(
         &self,
         call: impl FnOnce(&dyn Store) -> Result<T, Refusal> + Send + 'static,
@@ -246,7 +246,7 @@ impl Call {
         self.shared.threads.run(move || call(&*store)).await
     }
 
-    /// End the call towards its client, and take down how it ended.
+    /// End the call: send the status to the client, count and log the outcome.
     pub(crate) fn end(mut self, ended: Result<(), End>) {
         let code = match ended {
             Ok(()) => {
@@ -297,14 +297,14 @@ impl Call {
         self.shared.notes.add(Note::Log(Record { level, message, method, subject, code, ended }));
     }
 
-    /// The call, for people.
+    /// The call for messages: its method and its subject.
     fn name(&self) -> String {
         let name = self.method.short_name();
         if self.subject.is_empty() { name.to_owned() } else { format!("{name} {}", self.subject) }
     }
 }
 
-/// How a call ends that gets no further request.
+/// The end of a call whose requests broke off.
 fn end_of(broken: &Broken) -> End {
     match broken {
         Broken::Gone(_) => End::Gone(Code::Cancelled),
@@ -317,17 +317,17 @@ fn end_of(broken: &Broken) -> End {
     }
 }
 
-/// The error of a request that has more bytes than it may have.
+/// The error for a request that exceeds the limit of its size.
 pub(crate) fn too_large(size: usize, most: usize) -> Refusal {
     Refusal::exhausted("message_bytes", &format!("the request has {size} bytes, of {most} that it may have"))
 }
 
-/// A message of a request.
+/// Decode a request.
 pub(crate) fn decode<M: Message + Default>(bytes: Bytes) -> Result<M, End> {
     M::decode(bytes).map_err(|error| Refusal::malformed(&format!("request: {error}")).into())
 }
 
-/// The time that a client gives a call: digits and a unit.
+/// Parse the value of a `grpc-timeout` header: at most 8 digits and a unit.
 fn deadline(text: &[u8]) -> Option<Duration> {
     let (unit, digits) = text.split_last()?;
     let number: u64 = std::str::from_utf8(digits).ok().filter(|digits| digits.len() <= 8)?.parse().ok()?;

@@ -1,20 +1,20 @@
-//! A store behind containerd's protocol: content, images, leases and events, with health and reflection, on a Unix socket.
+//! Serves a store over containerd's protocol on a Unix socket: content, images, leases and events, with health and reflection.
 //!
 //! | Module | Owns |
 //! | --- | --- |
-//! | `server` | the life of a server: its connections, its end |
-//! | `grpc` | calls over HTTP/2: messages in and out, codes |
+//! | `server` | the start of a server, its connections, its shutdown |
+//! | `grpc` | calls over HTTP/2: sent and received messages, codes |
 //! | `client` | calls to such a server |
-//! | `call` | what every call goes through: limits, the end of idle calls, log, metrics |
-//! | `socket`, `authority` | connections, as forks see them and as h2 reads and writes them |
-//! | `services` | the calls themselves |
-//! | `store` | what the calls need of a store; the local store |
+//! | `call` | the common part of every served call: limits, the end of idle calls, log, metrics |
+//! | `socket`, `authority` | sockets that survive forks, and the bytes between them and h2 |
+//! | `services` | the methods of each service |
+//! | `store` | the operations that a served store must have; the local store |
 //! | `method`, `proto` | the methods and their messages |
-//! | `values`, `times`, `refusal` | values and errors as they go over the wire |
+//! | `values`, `times`, `refusal` | values and errors in their form on the wire |
 //! | `threads` | the threads on which a store is called |
 //! | `log`, `metrics` | notes and counts for the owner of the server |
 //!
-//! No call waits for a disk on a thread of the runtime: what may wait goes to `threads`. `docs/containerd.md` has the rules of the
+//! No call waits for a disk on a thread of the runtime: work that may block runs on `threads`. `docs/containerd.md` has the rules of the
 //! protocol.
 
 mod authority;

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use steelyard_core::store::ingest::Notify;
 
-/// The most notes that wait for the owner. Later ones are dropped: no call waits for a log.
+/// The most notes that wait for the owner. Further notes are dropped, so that no call waits for a log.
 const MOST: usize = 10_000;
 
-/// How serious an entry of the log is.
+/// The level of a log entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     /// A call has ended.
@@ -24,17 +24,17 @@ pub enum Level {
 /// An entry of the log.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// How serious it is.
+    /// Its level.
     pub level: Level,
-    /// For people.
+    /// The message for people.
     pub message: String,
-    /// The full name of the call.
+    /// The full name of the method.
     pub method: &'static str,
-    /// The ref, digest or name that it is about.
+    /// The ref, digest or name that the call concerns.
     pub subject: String,
-    /// The name of its code.
+    /// The name of the code.
     pub code: &'static str,
-    /// How long it took, and its bytes in and out, once it has ended.
+    /// For a call that has ended: its duration, the bytes received and the bytes sent.
     pub ended: Option<(Duration, u64, u64)>,
 }
 
@@ -51,7 +51,7 @@ pub enum Note {
 #[derive(Default)]
 pub(crate) struct Notes {
     state: Mutex<State>,
-    /// Whether each call that ends is logged.
+    /// Whether the end of every call is logged.
     pub(crate) all: AtomicBool,
 }
 
@@ -77,13 +77,13 @@ impl Notes {
         }
     }
 
-    /// The notes so far; None when there will be no more.
+    /// Take the notes so far; `None` if there are no more and will be none.
     pub(crate) fn take(&self) -> Option<Vec<Note>> {
         let mut state = self.state();
         if state.ended && state.notes.is_empty() { None } else { Some(state.notes.drain(..).collect()) }
     }
 
-    /// Notify when there is a note to take, perhaps at once, or when there will be no more.
+    /// Call `notify` when there is a note to take or when there will be no more, possibly before this returns.
     pub(crate) fn when_ready(&self, notify: Notify) {
         {
             let mut state = self.state();
@@ -95,7 +95,7 @@ impl Notes {
         notify();
     }
 
-    /// There will be no more.
+    /// Declare that there will be no more notes.
     pub(crate) fn end(&self) {
         let notify = {
             let mut state = self.state();

@@ -1,7 +1,7 @@
-//! Memory that is free, and that the allocator keeps.
+//! Free memory that the allocator has not returned to the system.
 #![allow(unsafe_code, reason = "a function of the C library")]
 
-/// Give free memory back to the system. glibc keeps some for each thread that has allocated it, tens of MiB after a flood of requests.
+/// Return free memory to the system. glibc keeps some for each thread that has allocated it: tens of MiB after a flood of requests.
 pub(crate) fn give_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it takes no pointer, and glibc locks each part of its memory.

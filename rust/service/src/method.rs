@@ -2,7 +2,7 @@
 
 use crate::settings::Settings;
 
-/// Have the methods from rows `Variant, "service", "method";`.
+/// Define the methods by rows `Variant, "service", "method";`.
 macro_rules! methods {
     ($($method:ident, $service:literal, $name:literal;)*) => {
         /// The methods of all services.
@@ -35,7 +35,7 @@ macro_rules! methods {
                 }
             }
 
-            /// The method of that full name.
+            /// Return the method with this full name.
             pub(crate) fn of(path: &str) -> Option<Self> {
                 match path {
                     $(concat!("/", $service, "/", $name) => Some(Self::$method),)*
@@ -77,7 +77,7 @@ methods! {
 const LEASES: &str = "containerd.services.leases.v1.Leases";
 
 impl Method {
-    /// Whether it is served.
+    /// Whether the server offers this method.
     pub(crate) fn is_served(self, settings: &Settings) -> bool {
         settings.leases || self.service() != LEASES
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::grpc::code::Code;
 use crate::method::Method;
 
-/// The upper bounds of the buckets of a call's time, in seconds.
+/// The upper bounds, in seconds, of the histogram of call durations.
 pub const SECONDS: [f64; 15] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 
@@ -19,7 +19,7 @@ struct Counts {
     received: AtomicU64,
     sent: AtomicU64,
     codes: [AtomicU64; Code::ALL.len()],
-    /// One for each of `SECONDS`, and one for what took longer.
+    /// One bucket for each of `SECONDS`, and one for longer calls.
     buckets: [AtomicU64; SECONDS.len() + 1],
     micros: AtomicU64,
     refused: Mutex<BTreeMap<&'static str, u64>>,
@@ -34,7 +34,7 @@ pub(crate) struct Metrics {
 /// The counts of a server at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// Those of each method that was called.
+    /// The counts of each method that was called.
     pub methods: Vec<MethodMetrics>,
     /// Ingests that are being written.
     pub ingests: i64,
@@ -45,7 +45,7 @@ pub struct Snapshot {
 pub struct MethodMetrics {
     /// Its full name.
     pub method: &'static str,
-    /// Calls under way.
+    /// Calls in progress.
     pub open: i64,
     /// Bytes of requests.
     pub received: u64,
@@ -53,11 +53,11 @@ pub struct MethodMetrics {
     pub sent: u64,
     /// Calls that have ended, by code.
     pub codes: Vec<(&'static str, u64)>,
-    /// Calls that took at most so long, by the bounds of `SECONDS`, and longer ones.
+    /// The histogram of durations: calls per bucket of `SECONDS`, then longer calls. The buckets are not cumulative.
     pub buckets: Vec<u64>,
-    /// The time of all calls that have ended, in seconds.
+    /// The sum of the durations of all calls that have ended, in seconds.
     pub seconds: f64,
-    /// Calls that a limit has refused, by its name.
+    /// Calls refused because of a limit, by the name of the limit.
     pub refused: Vec<(&'static str, u64)>,
 }
 
@@ -81,7 +81,7 @@ impl Metrics {
         let bucket = SECONDS.iter().position(|bound| seconds <= *bound).unwrap_or(SECONDS.len());
         counts.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         counts.micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        // Last: a page that shows no open call has counted all of them.
+        // `open` is changed last: a snapshot that shows no open call then includes all calls in its other counts.
         counts.open.fetch_sub(1, Ordering::Release);
     }
 
@@ -110,7 +110,7 @@ impl Metrics {
 
 impl Counts {
     fn row(&self, method: &'static str) -> MethodMetrics {
-        // First: see `end`.
+        // `open` is read first: see `end`.
         let open = self.open.load(Ordering::Acquire);
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let codes = Code::ALL.iter().map(|code| (code.name(), load(&self.codes[*code as usize])));

@@ -1,4 +1,4 @@
-//! Errors as they go over the wire: a code, and a message whose last words identify the error for containerd.
+//! Errors in their form on the wire: a code, and a message whose last words identify the error for containerd.
 //!
 //! `python/steelyard/containerd/_codes.py` does the same for stores that are written in Python.
 
@@ -11,19 +11,19 @@ use steelyard_core::error::Error;
 use crate::grpc::code::Code;
 use crate::times::rfc3339;
 
-/// The most bytes of a message on the wire. It travels in a header, and clients take 8 KiB of all headers together.
+/// The most bytes of a message on the wire. It is sent in a header, and clients accept 8 KiB for all headers together.
 const MESSAGE_LIMIT: usize = 2048;
 
-/// How a call ends that failed.
+/// The error of a failed call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The code.
     pub code: Code,
-    /// For people, with containerd's suffix, at most 2 KiB.
+    /// The message for people, with containerd's suffix, at most 2 KiB.
     pub message: String,
-    /// The error's code and fields as JSON, from which our own client makes it again; may be empty.
+    /// The error's code and fields as JSON, from which Steelyard's client reconstructs the error; may be empty.
     pub details: Vec<u8>,
-    /// The whole text for the log, which may have paths; None: the message.
+    /// The full text for the log, which may contain paths. `None`: the log has `message`.
     pub log: Option<String>,
     /// The name of the limit that was reached.
     pub limit: Option<&'static str>,
@@ -32,7 +32,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal of the service itself.
+    /// An error of the service itself, without a class in Python.
     pub(crate) fn new(code: Code, text: &str) -> Self {
         Self::with(code, text, &Value::Null)
     }
@@ -53,7 +53,7 @@ impl Refusal {
         Self { limit: Some(limit), ..refused }
     }
 
-    /// So many calls are open that this one has to come again: the code is one after which clients do.
+    /// Too many calls are open. The client should retry: the code is one after which clients do.
     pub(crate) fn busy(limit: &'static str, text: &str) -> Self {
         let refused = Self::with(Code::Unavailable, text, &json!({"code": "busy", "limit": limit}));
         Self { limit: Some(limit), ..refused }
@@ -65,31 +65,31 @@ impl Refusal {
         Self::with(Code::NotFound, &format!("{kind} {name}: not found"), &fields)
     }
 
-    /// Whether it says that there is nothing to remove.
+    /// Whether the thing of the call does not exist: there is nothing to remove.
     pub(crate) fn is_absence(&self) -> bool {
         self.code == Code::NotFound && self.is("not_found")
     }
 
-    /// Whether it is an error of that class.
+    /// Whether the code of the error's class in Python is `class`.
     pub(crate) fn is(&self, class: &str) -> bool {
         self.class == class
     }
 
-    /// A message of a Write whose offset is not that of its ingest.
+    /// The offset of a message of a Write is not the current offset of the ingest.
     pub(crate) fn wrong_offset(name: &str, offset: u64, current: u64) -> Self {
         let text = format!("ingest {name}: write at offset {offset}, expected {current}, or 0 to start over");
         let fields = json!({"code": "out_of_range", "name": name, "offset": offset, "size": current});
         Self::with(Code::OutOfRange, &text, &fields)
     }
 
-    /// A total that no size meets.
+    /// A Write has a negative total, which no size can match.
     pub(crate) fn wrong_total(name: &str, total: i64, actual: u64) -> Self {
         let text = format!("ingest {name}: expected {total} bytes, found {actual}");
         let fields = json!({"code": "unexpected_size", "ref": name, "expected": total, "actual": actual});
         Self::with(Code::FailedPrecondition, &text, &fields)
     }
 
-    /// An operation that the store does not have.
+    /// The store does not support the operation.
     pub(crate) fn unsupported(store: &str, operation: &str) -> Self {
         let text = format!("{store}: not supported by this store: {operation}");
         let fields = json!({"code": "unsupported", "store": store, "operation": operation});
@@ -105,7 +105,7 @@ impl Refusal {
 }
 
 impl From<Error> for Refusal {
-    /// No path of ours leaves the process.
+    /// Convert an error of the core. No file system path reaches the client.
     fn from(error: Error) -> Self {
         let (code, name, fields) = described(&error);
         if let Error::Io { errno, operation, .. } = &error {
@@ -122,7 +122,7 @@ impl From<Error> for Refusal {
             && let Some(file) =
                 Path::new(path).file_name().and_then(|file| file.to_str()).filter(|_| path.starts_with('/'))
         {
-            // A control file of the store.
+            // The path of a control file of the store is replaced by its file name.
             text = text.replace(path, file);
             all.insert("name".to_owned(), file.into());
         }
@@ -130,7 +130,7 @@ impl From<Error> for Refusal {
     }
 }
 
-/// The gRPC code of an error, the code of its class in Python, and the arguments that make it again.
+/// The gRPC code of an error, the code of its class in Python, and the arguments that reconstruct it there.
 fn described(error: &Error) -> (Code, &'static str, Value) {
     match error {
         Error::NotFound { kind, name } => (Code::NotFound, "not_found", json!({"name": name, "kind": kind})),
@@ -184,7 +184,7 @@ fn described(error: &Error) -> (Code, &'static str, Value) {
     }
 }
 
-/// The same of an error about a value.
+/// The same for an error about an invalid value.
 fn invalid(error: &Error) -> (Code, &'static str, Value) {
     let (name, fields) = match error {
         Error::InvalidDigest { text, reason } => ("invalid_digest", json!({"text": text, "reason": reason})),
@@ -213,7 +213,7 @@ fn refused_by_system(errno: i32) -> (Code, &'static str, Value) {
     }
 }
 
-/// The words of the system for an error number.
+/// The system's text for an error number.
 fn reason(errno: i32) -> String {
     let text = io::Error::from_raw_os_error(errno).to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
@@ -225,7 +225,7 @@ fn message(code: Code, text: &str) -> String {
     shortened(if has_suffix { text.to_owned() } else { format!("{text}: {suffix}") })
 }
 
-/// Cut the middle out of a text that is too long for a header, in which other than printable ASCII takes three times the room.
+/// Cut the middle out of a text that is too long for a header. Characters that must be encoded there take three times the room.
 fn shortened(mut text: String) -> String {
     let mut most = MESSAGE_LIMIT;
     while encoded(&text) > MESSAGE_LIMIT {
@@ -238,7 +238,7 @@ fn shortened(mut text: String) -> String {
     text
 }
 
-/// The most bytes that a text takes in a header.
+/// An upper bound of the bytes that a text takes in a header.
 fn encoded(text: &str) -> usize {
     text.bytes().map(|byte| if byte.is_ascii_alphanumeric() || b"_.-~/".contains(&byte) { 1 } else { 3 }).sum()
 }

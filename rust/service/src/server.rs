@@ -1,4 +1,4 @@
-//! A server: it accepts connections, serves their calls, and ends.
+//! A server: accepts connections, serves their calls, and shuts down.
 
 use std::future::poll_fn;
 use std::io;
@@ -38,63 +38,63 @@ use crate::shared::{Phase, Shared};
 use crate::socket::{LARGE, Marked, Socket};
 use crate::store::Store;
 
-/// The most connections at a time. Further ones are closed: their descriptors belong to the whole process.
+/// The most connections at a time. Further ones are closed at once, because the process has a limited number of descriptors.
 const CONNECTIONS: usize = 1024;
 
-/// How long a new connection has for its first bytes.
+/// How long a new client has for the HTTP/2 handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// How long no connection is accepted when the system refuses one, for want of descriptors.
+/// The pause before the next accept when the system has refused a connection, for example for lack of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long there is no connection before memory is given back to the system.
+/// How long there must be no connection before memory is returned to the system.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// Bytes that a client may send on a call before the call takes them, and on a connection.
+/// The flow-control windows of a call and of a connection: bytes that a client may send before they are taken.
 const CALL_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
-/// Bytes of a connection that wait for a slow client.
+/// The most bytes that a connection buffers for a slow client.
 #[derive(Clone, Copy)]
 struct Buffers {
-    /// Those of each call.
+    /// For each call.
     call: usize,
-    /// Those that are gathered for the socket.
+    /// For the socket of the connection.
     gathered: usize,
 }
 
-/// The buffers of the first connections, and of those beyond. With large ones a client that reads is notified less often; with as many
-/// connections as may be, they are most of the memory.
+/// The buffers of the first connections, and of further ones. Large buffers wake a reading client less often, but with the largest number
+/// of connections they would take most of the memory.
 const ROOMY: Buffers = Buffers { call: 224 << 10, gathered: LARGE };
 const NARROW: Buffers = Buffers { call: 80 << 10, gathered: LARGE / 2 };
 
 /// How many connections have large buffers.
 const ROOMY_CONNECTIONS: usize = 8;
 
-/// How many bytes the DATA frames of a connection that its calls have not taken may be short of 256 each. A small frame may keep 16 KiB of
-/// memory, in which it came.
+/// The budget of a connection for small DATA frames that its calls have not taken: each frame below 256 bytes uses the missing bytes. A
+/// small frame may keep the 16 KiB of memory into which it was received.
 const SMALL_FRAMES: usize = 512 << 10;
 
-/// The most bytes of the headers of a call. Refs and labels travel in messages.
+/// The most bytes of the headers of a call. Refs and labels are sent in messages, not in headers.
 const HEADERS: u32 = 16 << 10;
 
-/// The most calls of one connection beyond those that are served: they wait to be refused. Each costs memory, and time whenever the client
-/// changes its window.
+/// The most calls of one connection that wait to be refused, beside the served calls. Each one costs memory, and time whenever the client
+/// changes the window of its calls.
 const REFUSED_CALLS: usize = 256;
 
-/// How many calls a client may cancel before they are looked at. With more it is ended.
+/// The most calls that a client may cancel before the server has accepted them. With more, the connection is ended.
 const CANCELLED_CALLS: usize = 256;
 
 /// A server.
 pub struct Server {
     shared: Arc<Shared>,
-    /// Tells the thread how long calls under way may take at the end.
+    /// Tells the thread to shut down, and how long open calls may take until then.
     grace: Mutex<Option<oneshot::Sender<Duration>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Server {
-    /// Serve a store on a socket that listens, of which a duplicate is used.
+    /// Serve a store on a listening socket. The server uses a duplicate of the descriptor.
     pub fn start(store: Arc<dyn Store>, listener: &impl AsFd, settings: Settings) -> io::Result<Self> {
         let shared = Arc::new(Shared::new(store, settings));
         shared.threads.start()?;
@@ -108,20 +108,20 @@ impl Server {
         Ok(Self { shared, grace: Mutex::new(Some(grace)), thread: Mutex::new(Some(thread)) })
     }
 
-    /// Accept no further calls, and let those under way end.
+    /// Accept no further calls, and let open calls finish.
     pub fn drain(&self) {
         self.shared.drain();
     }
 
-    /// Give the calls under way so long to end, cancel them then, and wait for all that they have begun.
+    /// Shut down: give open calls `grace` to finish, then cancel them, and wait until their work on the store has ended.
     pub fn finish(&self, grace: Duration) {
         self.drain();
         let ending = self.grace.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(ending) = ending {
-            // An error: the thread has ended by itself.
+            // Fails if the thread has ended by itself.
             ending.send(grace).unwrap_or_default();
         }
-        // A second caller waits for the first.
+        // The lock makes a second caller wait for the first.
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(thread) = thread.take() {
             drop(thread.join());
@@ -131,17 +131,17 @@ impl Server {
         }
     }
 
-    /// The notes for the owner so far; None when there will be no more.
+    /// Take the notes for the owner so far; `None` if there are no more and will be none.
     pub fn take_notes(&self) -> Option<Vec<Note>> {
         self.shared.notes.take()
     }
 
-    /// Notify when there is a note to take, perhaps at once, or when there will be no more.
+    /// Call `notify` when there is a note to take or when there will be no more, possibly before this returns.
     pub fn when_noted(&self, notify: Notify) {
         self.shared.notes.when_ready(notify);
     }
 
-    /// Have each call that ends noted, or only those that an operator should see.
+    /// Log the end of every call, or only of those that an operator should see.
     pub fn log_all(&self, all: bool) {
         self.shared.notes.all.store(all, std::sync::atomic::Ordering::Relaxed);
     }
@@ -152,10 +152,10 @@ impl Server {
     }
 }
 
-/// The thread of a server, which reads and writes all its connections.
+/// Run the thread of a server, which reads and writes all its connections.
 ///
-/// It is one: a runtime with several threads wakes a second one for each small call, which on a machine with few processors takes longer
-/// than the call. The work on the store is done on other threads.
+/// There is only one: a runtime with several threads wakes a second thread for each small call, which takes longer than the call on a
+/// machine with few processors. The work on the store is done on other threads.
 fn live(
     listener: StdListener,
     shared: &Arc<Shared>,
@@ -175,7 +175,7 @@ fn live(
         let tasks = TaskTracker::new();
         tasks.spawn(accept(listener, Arc::clone(shared), tasks.clone()));
         tasks.spawn(close_expired(Arc::clone(shared)));
-        // An error: the server was dropped.
+        // Fails if the server was dropped: there is no grace time then.
         let grace = ending.await.unwrap_or_default();
         shared.drain();
         tasks.close();
@@ -196,7 +196,7 @@ async fn accept(listener: Marked<UnixListener>, shared: Arc<Shared>, tasks: Task
         };
         match accepted {
             Ok((stream, _)) => {
-                // Dropped, and so closed, if there is no place.
+                // If there is no place, the stream is dropped, and so closed.
                 if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
                     let shared = Arc::clone(&shared);
                     let is_roomy = CONNECTIONS - places.available_permits() <= ROOMY_CONNECTIONS;
@@ -213,7 +213,7 @@ async fn accept(listener: Marked<UnixListener>, shared: Arc<Shared>, tasks: Task
     }
 }
 
-/// Give memory back to the system when no connection is left, after a while without one.
+/// Return memory to the system once there has been no connection for `QUIET`.
 async fn give_memory_back(shared: Arc<Shared>, places: Arc<Semaphore>) {
     loop {
         let given = async {
@@ -230,7 +230,7 @@ async fn give_memory_back(shared: Arc<Shared>, places: Arc<Semaphore>) {
     }
 }
 
-/// Close blobs that were kept open for a next read that did not come.
+/// Close blobs that were kept open for a next read, once they have expired.
 async fn close_expired(shared: Arc<Shared>) {
     loop {
         let closed = async {
@@ -250,14 +250,14 @@ async fn close_expired(shared: Arc<Shared>) {
     }
 }
 
-/// Serve the calls of a connection, all in one task: a small call then wakes no other thread, and what it sends goes out together.
+/// Serve the calls of a connection, all in one task: a small call then wakes no other task, and the frames of all calls are sent together.
 async fn serve(socket: Socket, buffers: Buffers, shared: &Arc<Shared>) {
     let outgoing = socket.outgoing();
     let mut served = pin!(serve_calls(socket, buffers, shared));
     poll_fn(|context| {
         outgoing.begin_turn();
         let served = served.as_mut().poll(context);
-        // A failure is found again by the next read or write.
+        // The next read or write reports a failure again.
         drop(outgoing.poll_send(context));
         served
     })
@@ -266,7 +266,7 @@ async fn serve(socket: Socket, buffers: Buffers, shared: &Arc<Shared>) {
 }
 
 async fn serve_calls(socket: Socket, buffers: Buffers, shared: &Arc<Shared>) {
-    // The end waits for no client that has said nothing yet.
+    // The shutdown does not wait for a client that has not finished its handshake.
     let mut connection = tokio::select! {
         connection = begin(socket, buffers, shared) => connection,
         () = shared.until(Phase::Draining) => return,
@@ -281,7 +281,7 @@ async fn serve_calls(socket: Socket, buffers: Buffers, shared: &Arc<Shared>) {
             Some(()) = calls.next() => {}
             accepted = next_call(&mut connection), if connection.is_some() => match accepted {
                 Some((request, response)) => calls.extend(call_of(request, response, shared)),
-                // Its calls learn it when it is dropped: h2 does not tell them of each error.
+                // Dropping the connection ends its calls: h2 does not report every error to them.
                 None => connection = None,
             },
             () = &mut draining, if !is_draining => {
@@ -291,7 +291,7 @@ async fn serve_calls(socket: Socket, buffers: Buffers, shared: &Arc<Shared>) {
                 is_draining = true;
             }
             () = &mut ended, if connection.is_some() => {
-                // The calls are cancelled at the same moment.
+                // Calls wait for the same phase, so all of them end now.
                 while calls.next().await.is_some() {}
                 if let Some(connection) = connection {
                     end(connection).await;
@@ -302,7 +302,7 @@ async fn serve_calls(socket: Socket, buffers: Buffers, shared: &Arc<Shared>) {
     }
 }
 
-/// Begin a connection; None if the client does not do its part.
+/// Do the handshake of a connection; `None` if it fails or takes too long.
 async fn begin(socket: Socket, buffers: Buffers, shared: &Shared) -> Option<Connection<Socket, Bytes>> {
     let calls = shared.settings.calls.saturating_mul(2).saturating_add(REFUSED_CALLS);
     let begun = ConnectionBuilder::new()
@@ -318,20 +318,20 @@ async fn begin(socket: Socket, buffers: Buffers, shared: &Shared) -> Option<Conn
     timeout(HANDSHAKE, begun).await.ok()?.ok()
 }
 
-/// The next call of a connection; None once it has ended, also by an error.
+/// Accept the next call of a connection; `None` once the connection has ended, with or without an error.
 async fn next_call(
     connection: &mut Option<Connection<Socket, Bytes>>,
 ) -> Option<(Request<RecvStream>, SendResponse<Bytes>)> {
     connection.as_mut()?.accept().await?.ok()
 }
 
-/// End a connection whose calls were cancelled: each has said so, which is still to be sent.
+/// End a connection whose calls were cancelled, after sending their last frames.
 async fn end(mut connection: Connection<Socket, Bytes>) {
     connection.abrupt_shutdown(Reason::NO_ERROR);
     drop(timeout(PAUSE, poll_fn(|context| connection.poll_closed(context))).await);
 }
 
-/// The call of a request, unless it is refused at once.
+/// Start the call of a request, unless it is refused at once.
 fn call_of(
     request: Request<RecvStream>,
     mut response: SendResponse<Bytes>,

@@ -1,8 +1,8 @@
-//! How a store is served.
+//! The settings of a server.
 
 use std::time::Duration;
 
-/// How a store is served.
+/// The settings of a server.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The most data of one message of a Read, in bytes.
@@ -13,6 +13,6 @@ pub struct Settings {
     pub calls: usize,
     /// How long a call may wait for the client to send or take a message.
     pub idle: Duration,
-    /// Whether leases of the store are offered, and protect what a call stores under one.
+    /// Whether the leases service is offered and the lease in the headers of a call takes effect.
     pub leases: bool,
 }

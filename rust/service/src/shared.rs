@@ -1,4 +1,4 @@
-//! The things that all calls of a server share.
+//! The state that all calls of a server share.
 
 use std::sync::Arc;
 
@@ -10,17 +10,17 @@ use crate::settings::Settings;
 use crate::store::Store;
 use crate::threads::Threads;
 
-/// How far the life of a server is.
+/// The phases of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Serving,
-    /// Calls that are under way may end; there are no new ones.
+    /// Open calls may finish; new ones are not accepted.
     Draining,
-    /// Calls that are under way are cancelled.
+    /// Open calls are cancelled.
     Ended,
 }
 
-/// The things that all calls of a server share.
+/// The state that all calls of a server share.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) store: Arc<dyn Store>,
@@ -29,13 +29,13 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) phase: watch::Sender<Phase>,
     pub(crate) limits: Limits,
-    /// Notified when a blob was opened, which may be kept open for the next call.
+    /// Notified when a blob was opened: it may be kept open for the next call.
     pub(crate) opened: Notify,
     /// Notified when a connection has ended.
     pub(crate) left: Notify,
 }
 
-/// How many calls of a kind there may be at a time.
+/// The limits of concurrent calls, by kind.
 pub(crate) struct Limits {
     pub(crate) writes: Semaphore,
     pub(crate) calls: Semaphore,
@@ -65,17 +65,17 @@ impl Shared {
         }
     }
 
-    /// How many calls may watch for the health, and for events.
+    /// The most concurrent calls that watch the health, and the most that wait for events.
     pub(crate) fn watching(&self) -> usize {
         (self.settings.calls / 4).max(1)
     }
 
-    /// Say that the ref of an ingest is free again.
+    /// Note for the owner that the ref of an ingest is free again.
     pub(crate) fn released(&self, name: String) {
         self.notes.add(Note::Released(name));
     }
 
-    /// Accept no further calls, and let those under way end.
+    /// Accept no further calls, and let open calls finish.
     pub(crate) fn drain(&self) {
         self.phase.send_if_modified(|phase| {
             let is_serving = *phase == Phase::Serving;
@@ -86,10 +86,10 @@ impl Shared {
         });
     }
 
-    /// Wait until the server drains, or ends.
+    /// Wait until the server is in this phase, or has ended.
     pub(crate) async fn until(&self, phase: Phase) {
         let mut changes = self.phase.subscribe();
-        // An error: the server is gone, which is its end.
+        // Fails if the server was dropped, which also ends it.
         drop(changes.wait_for(|now| *now == phase || *now == Phase::Ended).await);
     }
 }

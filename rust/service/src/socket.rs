@@ -1,11 +1,11 @@
-//! The socket of a connection, as forks see it, and as h2 reads and writes it.
+//! The socket of a connection: the layer between the kernel and h2.
 //!
 //! * Every child of a fork closes it: otherwise a client would not notice the end of this process.
-//! * A small part of what comes in is changed, see `authority.rs`.
-//! * What goes out is gathered, and sent when the task of the connection has nothing more to do. h2 sends each frame of 16 KiB by itself,
-//!   and each wakes the client.
-//! * A connection of a client receives so many frames in a turn, and then the others have theirs. h2 would go on for as long as there is something:
-//!   small frames cost their sender nothing.
+//! * The `:authority` of received calls is changed, see `authority.rs`.
+//! * Sent bytes are gathered until the task of the connection has nothing more to do. h2 by itself sends each frame of 16 KiB separately,
+//!   and each one wakes the client.
+//! * A connection to a client receives a limited number of frames per turn of its task; then other connections have a turn. h2 by itself
+//!   continues as long as there are frames, and small frames cost their sender nothing.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -23,14 +23,14 @@ use tokio::task::yield_now;
 
 use crate::authority::Authority;
 
-/// The most bytes that are gathered, but for some connections of a server: they are sent before more are.
+/// The most gathered bytes: they are sent before more are gathered. Some connections of a server have a lower limit.
 pub(crate) const LARGE: usize = 128 << 10;
 
-/// Bytes that are received at a time. h2 asks for 8 KiB.
+/// Bytes of one read from the socket. h2 by itself reads 8 KiB.
 const RECEIVED: usize = 64 << 10;
 
-/// Frames after which other connections have their turn, and the bytes that count as one. They are so many that a client which cancels its
-/// calls at once has cancelled more than it may before they are looked at.
+/// The frames after which other connections have a turn, and the number of bytes that count as one frame. A turn has enough frames that a
+/// client which cancels its calls at once exceeds the limit of cancelled calls within one turn.
 const TURN: usize = 1024;
 const FRAME: usize = 512;
 
@@ -50,7 +50,7 @@ impl<T: AsRawFd> Marked<T> {
 
 impl<T: AsRawFd> Drop for Marked<T> {
     fn drop(&mut self) {
-        // Before it is closed: its number may be used again afterwards.
+        // Unmark the descriptor before it is closed: afterwards another file may have its number.
         unmark(self.0.as_raw_fd());
     }
 }
@@ -58,25 +58,25 @@ impl<T: AsRawFd> Drop for Marked<T> {
 /// The socket of a connection, for h2.
 pub(crate) struct Socket {
     shared: Arc<Outgoing>,
-    /// Changes a small part of the bytes that come in; None at a client.
+    /// Changes the authority in received bytes; `None` for a socket to a server.
     authority: Option<Authority>,
-    /// Received, and not yet read.
+    /// Received bytes that h2 has not read yet.
     incoming: BytesMut,
 }
 
-/// The socket, and what is to be sent.
+/// The socket, and the bytes that wait to be sent.
 pub(crate) struct Outgoing {
     socket: Marked<UnixStream>,
-    /// A ring: however slowly the client reads, it grows no further.
+    /// A ring buffer: it does not grow beyond `most`, however slowly the client reads.
     gathered: Mutex<VecDeque<u8>>,
     /// The most bytes that are gathered.
     most: usize,
-    /// Frames that were passed to h2 in this turn.
+    /// Frames that h2 has received in this turn.
     turn: AtomicUsize,
 }
 
 impl Socket {
-    /// The socket of a client that was accepted, for which so many bytes are gathered.
+    /// The socket of an accepted client. At most `most` bytes are gathered for it.
     pub(crate) fn new(socket: UnixStream, most: usize) -> Self {
         Self::of(socket, most, Some(Authority::new()))
     }
@@ -92,24 +92,24 @@ impl Socket {
         Self { shared: Arc::new(shared), authority, incoming: BytesMut::new() }
     }
 
-    /// The other end of what is gathered.
+    /// The sending side, for the task that drives the connection.
     pub(crate) fn outgoing(&self) -> Arc<Outgoing> {
         Arc::clone(&self.shared)
     }
 }
 
 impl Outgoing {
-    /// The connection has its turn.
+    /// Begin a turn of the connection's task.
     pub(crate) fn begin_turn(&self) {
         self.turn.store(0, Ordering::Relaxed);
     }
 
-    /// Send what was gathered.
+    /// Send all gathered bytes.
     pub(crate) fn poll_send(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_down_to(context, 0)
     }
 
-    /// Send until at most so many bytes are left.
+    /// Send until at most `most` bytes are left.
     fn poll_down_to(&self, context: &mut Context<'_>, most: usize) -> Poll<io::Result<()>> {
         let mut gathered = self.gathered();
         while gathered.len() > most {
@@ -135,7 +135,7 @@ impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.shared.turn.load(Ordering::Relaxed) >= TURN {
-            // It wakes this task when the others have had theirs, and new bytes were looked for.
+            // `yield_now` wakes this task after other tasks have run and the runtime has polled for new bytes.
             return pin!(yield_now()).poll(context).map(|()| Ok(()));
         }
         while this.incoming.is_empty() {
@@ -145,7 +145,7 @@ impl AsyncRead for Socket {
                 Ok(0) => return Poll::Ready(Ok(())),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // There may be very many connections that rest. The others are as fast as they can be.
+                    // Very many connections may be idle: those with small buffers keep no memory meanwhile. The others keep it, which is faster.
                     if this.shared.most < LARGE {
                         this.incoming = BytesMut::new();
                     }
@@ -182,7 +182,7 @@ impl AsyncWrite for Socket {
         let before = gathered.len();
         gathered.reserve_exact(most - before);
         for part in data {
-            // A frame may be as large as the client likes.
+            // The other side decides how large a frame may be, so a frame may exceed the room.
             let taken = part.len().min(most - gathered.len());
             gathered.extend(&part[..taken]);
         }
@@ -194,7 +194,7 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The task of the connection sends it.
+        // The task of the connection sends the gathered bytes.
         Poll::Ready(Ok(()))
     }
 

@@ -1,4 +1,4 @@
-//! The threads on which a store is called: calls wait for disks, locks and other processes.
+//! The threads on which a store is called: its methods block on disks, locks and other processes.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,13 +18,13 @@ use crate::refusal::Refusal;
 /// How long a thread waits for work before it ends.
 const IDLE: Duration = Duration::from_millis(700);
 
-/// As Linux numbers it: too many threads or processes.
+/// Linux's error number for too many threads or processes.
 const EAGAIN: i32 = 11;
 
-/// Calls of a store.
+/// The work of the pool: calls of a store.
 pub(crate) struct Calls;
 
-/// A call: it runs, or is told why it does not.
+/// A call. It receives `Ok` if it is to run, or the error because of which it cannot.
 pub(crate) type Job = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
 /// The threads of a server.
@@ -49,7 +49,7 @@ impl Work for Calls {
     }
 
     fn run(&self, job: Job) -> Done<Self> {
-        // A panic has been printed by its hook, and its call gets no result.
+        // The panic hook has printed a panic. The waiting call then gets an error in place of a result.
         drop(catch_unwind(AssertUnwindSafe(|| job(Ok(())))));
         Done { notified: Vec::new(), rest: None }
     }
@@ -68,7 +68,7 @@ impl Threads {
         Self(Pool::new(Calls, most, IDLE))
     }
 
-    /// Start the first thread. An error: the system refuses even that one. Where it refuses more of them later, calls wait for this one.
+    /// Start the first thread. Fails if the system refuses it. If the system refuses further threads later, calls wait for a thread that runs.
     pub(crate) fn start(&self) -> io::Result<()> {
         let (send, receive) = std::sync::mpsc::channel();
         self.0.submit(Box::new(move |started| send.send(started).unwrap_or_default()));
@@ -78,7 +78,9 @@ impl Threads {
         }
     }
 
-    /// Run a call and wait for its result. If this is dropped, a call that waits for another process ends without an effect.
+    /// Run a call and wait for its result.
+    ///
+    /// CANCEL: if this future is dropped while the call waits for another process, the call ends without an effect.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         call: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
@@ -88,26 +90,26 @@ impl Threads {
         let caller = Arc::new(Waiting { pool: Arc::clone(&self.0), wanted: Arc::clone(&wanted.0) });
         self.0.submit(Box::new(move |started| {
             let result = started.map_err(Refusal::from).and_then(|()| for_caller(Some(caller), call));
-            // The call may have ended meanwhile.
+            // Fails if the future was dropped meanwhile.
             drop(send.send(result));
         }));
         let failed = || Refusal::new(Code::Internal, "the store failed; the service's log says more");
         receive.await.unwrap_or_else(|_| Err(failed()))
     }
 
-    /// Have something done in any case, also if nothing waits for it any more: it frees what a call has held.
+    /// Run a function in any case, even if no thread can be started. It frees what a call has held.
     pub(crate) fn run_always(&self, call: impl FnOnce() + Send + 'static) {
-        // Where no thread can be started, the caller's does it.
+        // If no thread can be started, the function runs on the caller's thread.
         self.0.submit(Box::new(move |_| call()));
     }
 
-    /// Finish what was submitted, and end all threads.
+    /// Finish all submitted calls, and end all threads.
     pub(crate) fn close(&self) {
         self.0.close();
     }
 }
 
-/// That a result is wanted, until it is dropped.
+/// Marks a result as wanted until this is dropped.
 struct Wanted(Arc<AtomicBool>);
 
 impl Drop for Wanted {
@@ -116,7 +118,7 @@ impl Drop for Wanted {
     }
 }
 
-/// The caller of a call, as the core sees it while it waits for another process.
+/// The caller of a call: the core asks it, while it waits for another process, whether the result is still wanted.
 struct Waiting {
     pool: Arc<Pool<Calls>>,
     wanted: Arc<AtomicBool>,

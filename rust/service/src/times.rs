@@ -1,4 +1,4 @@
-//! Times: nanoseconds since the epoch, and as the protocol has them.
+//! Times: conversion between nanoseconds since the epoch and the forms of the protocol.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,7 +6,7 @@ use prost_types::Timestamp;
 
 const SECOND: i64 = 1_000_000_000;
 
-/// A time. Its resolution is that of all interfaces: a microsecond.
+/// Convert a time, with a resolution of a microsecond, as in all interfaces of Steelyard.
 pub(crate) fn timestamp(ns: i64) -> Timestamp {
     let nanos = i32::try_from(ns.rem_euclid(SECOND) / 1000 * 1000).unwrap_or(0);
     Timestamp { seconds: ns.div_euclid(SECOND), nanos }
@@ -28,7 +28,7 @@ pub(crate) mod json {
     use prost_types::Timestamp;
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 
-    #[allow(clippy::ref_option, reason = "what serde's `with` gives")]
+    #[allow(clippy::ref_option, reason = "serde's `with` passes this type")]
     pub(crate) fn serialize<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
         time.as_ref().map(|time| (time.seconds, time.nanos)).serialize(serializer)
     }

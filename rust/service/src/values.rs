@@ -1,4 +1,4 @@
-//! Between the messages of the protocol and the values of the core.
+//! Conversion between messages of the protocol and values of the core.
 
 use prost_types::FieldMask;
 use steelyard_core::digest::Digest;
@@ -11,14 +11,14 @@ use crate::proto::{content, images, leases};
 use crate::refusal::Refusal;
 use crate::times::{rfc3339, timestamp};
 
-/// A header of our own client: labels mean what they say, also those with an empty value, which containerd removes, and an Abort or
-/// Delete of what is not there is `NOT_FOUND`.
+/// A header of Steelyard's client. With it, a label with an empty value is set, where containerd removes the label; and an Abort or Delete
+/// of a missing ingest or blob is `NOT_FOUND`.
 pub(crate) const EXACT: &str = "steelyard-exact";
 
-/// The label of a lease with the time at which it ends. In a store that is the lease's own time, and no label.
+/// containerd's label for the end of a lease. A store keeps the end as a field of the lease, not as a label.
 pub(crate) const EXPIRE: &str = "containerd.io/gc.expire";
 
-/// A size or an offset. There are none beyond 63 bits.
+/// Convert a size or an offset, which fits into 63 bits.
 pub(crate) fn signed(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
 }
@@ -67,7 +67,7 @@ pub(crate) fn lease_message(lease: Lease) -> leases::Lease {
     leases::Lease { id: lease.id, created_at: Some(timestamp(lease.created_ns)), labels }
 }
 
-/// The target of a name; on the wire 0 and the empty text stand for what is not known.
+/// The target of a name. On the wire, a size of 0 and an empty media type mean unknown.
 pub(crate) fn target_value(message: Descriptor) -> Result<Target, Refusal> {
     let Ok(size) = u64::try_from(message.size) else {
         let shown: String = message.digest.chars().take(200).collect();
@@ -82,7 +82,7 @@ pub(crate) fn target_value(message: Descriptor) -> Result<Target, Refusal> {
     })
 }
 
-/// Labels. Unless they are `exact`, an empty value is none: to containerd it removes the label.
+/// Convert labels. Unless `exact`, labels with an empty value are dropped: in containerd an empty value removes the label.
 pub(crate) fn labels_value(mut labels: Labels, exact: bool) -> Labels {
     if !exact {
         labels.retain(|_, value| !value.is_empty());
@@ -90,7 +90,7 @@ pub(crate) fn labels_value(mut labels: Labels, exact: bool) -> Labels {
     labels
 }
 
-/// The filters of a request, unless there are too many to be worth a look.
+/// The filters of a request. Too many filters are refused before they are parsed.
 pub(crate) fn filters_value(texts: Vec<String>) -> Result<Vec<String>, Refusal> {
     if let Some(text) = texts.get(MAX_FILTERS) {
         let reason = format!("a list of {} filters, at most {MAX_FILTERS} are allowed", texts.len());
@@ -108,17 +108,17 @@ const LEASE_LIMIT: usize = 1024;
 /// The most bytes of an image name.
 const NAME_LIMIT: usize = 4096;
 
-/// Return a ref if it is valid.
+/// Refuse an invalid ref.
 pub(crate) fn check_ref(text: &str) -> Result<(), Refusal> {
     check_length("ref", text, REF_LIMIT)
 }
 
-/// Return the ID of a lease if it is valid.
+/// Refuse an invalid ID of a lease.
 pub(crate) fn check_lease(text: &str) -> Result<(), Refusal> {
     check_shown("lease", text, LEASE_LIMIT)
 }
 
-/// Return an image name if it is valid.
+/// Refuse an invalid image name.
 pub(crate) fn check_name(text: &str) -> Result<(), Refusal> {
     check_shown("image name", text, NAME_LIMIT)
 }
@@ -131,7 +131,7 @@ fn check_length(kind: &str, text: &str, limit: usize) -> Result<(), Refusal> {
     Err(Refusal::invalid(&format!("{kind} {:?}: {found}", head(text))))
 }
 
-/// A text that is shown to people, so that it has no control characters.
+/// Check a text that is shown to people: it must not have control characters either.
 fn check_shown(kind: &str, text: &str, limit: usize) -> Result<(), Refusal> {
     check_length(kind, text, limit)?;
     if text.chars().any(char::is_control) {
@@ -140,22 +140,22 @@ fn check_shown(kind: &str, text: &str, limit: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The beginning of a text from outside.
+/// The beginning of untrusted text, for a message.
 pub(crate) fn head(text: &str) -> String {
     text.chars().take(100).collect()
 }
 
-/// The fields that an update is to change; none: all.
+/// The fields that an update changes; an empty list means all.
 pub(crate) fn paths(mask: Option<FieldMask>) -> Vec<String> {
     mask.map(|mask| mask.paths).unwrap_or_default()
 }
 
-/// The same in JSON: a list.
+/// Field masks in JSON: a list of paths.
 pub(crate) mod mask_json {
     use prost_types::FieldMask;
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 
-    #[allow(clippy::ref_option, reason = "what serde's `with` gives")]
+    #[allow(clippy::ref_option, reason = "serde's `with` passes this type")]
     pub(crate) fn serialize<S: Serializer>(mask: &Option<FieldMask>, serializer: S) -> Result<S::Ok, S::Error> {
         mask.as_ref().map(|mask| &mask.paths).serialize(serializer)
     }

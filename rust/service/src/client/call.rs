@@ -1,4 +1,4 @@
-//! A call as its caller sees it. Nothing in here waits.
+//! A call as its caller sees it: requests go in, answers and the outcome come out.
 
 use std::collections::VecDeque;
 use std::mem::take;
@@ -14,21 +14,21 @@ use crate::client::messages::Method;
 use crate::client::outcome::Outcome;
 use crate::grpc::code::Code;
 
-/// Bytes of answers that are received before the caller takes them.
+/// The most bytes of answers that are received ahead of the caller.
 pub(super) const AHEAD: u32 = 4 << 20;
 
 /// A request: the bytes before its data, and the data.
 pub(super) type Request = Vec<Bytes>;
 
-/// A call under way, or its outcome.
+/// A call, in progress or ended.
 pub struct Call {
     pub(super) method: Method,
     pub(super) headers: HeaderMap,
     pub(super) timeout: Option<Duration>,
     state: Mutex<State>,
-    /// Something to take, or the end: for callers that wait on a thread.
+    /// Signalled at new answers and at the end of the call, for callers that block a thread.
     changed: Condvar,
-    /// Signals to the thread of the channel.
+    /// Signals for the thread of the channel.
     requested: Signal,
     taken: Signal,
     cancelled: Signal,
@@ -39,26 +39,27 @@ struct State {
     requests: VecDeque<Request>,
     /// The caller has sent its last request.
     is_sent: bool,
-    /// The requests that were taken from the queue: the first one, and how many. It may have to be sent again.
+    /// The first request that was taken from the queue, as long as it may have to be sent again.
     first: Option<Request>,
+    /// The number of requests that were taken from the queue.
     begun: usize,
     answers: VecDeque<Bytes>,
-    /// Bytes of the answers.
+    /// Bytes in `answers`.
     held: usize,
-    /// Bytes of all answers so far, and their number: a sign of progress.
+    /// Grows with each answer: the bytes of all answers so far, plus the number of messages.
     progress: u64,
     outcome: Option<Outcome>,
     waiting: Vec<(Until, Notify)>,
-    /// Wakes that no wait has used: a wait may begin after the wake that is to end it.
+    /// Wakes that no wait has used yet: a wait may begin after the wake that is meant for it.
     wakes: usize,
 }
 
-/// The end of a wait, beside the outcome of the call.
+/// The condition that ends a wait. The outcome of the call ends every wait.
 #[derive(Clone, Copy)]
 pub enum Until {
-    /// So many bytes of answers can be taken.
+    /// At least this many bytes of answers can be taken.
     Held(usize),
-    /// There was progress since it was this.
+    /// The progress is greater than this value.
     Beyond(u64),
 }
 
@@ -93,7 +94,7 @@ impl Call {
         }
     }
 
-    /// Send a request: a message as JSON, and of a Write its data.
+    /// Queue a request: a message as JSON and, for a Write, its data.
     pub fn send(&self, request: &[u8], data: Vec<Bytes>) -> Result<(), String> {
         let request = self.method.encode(request, data)?;
         self.state().requests.push_back(request);
@@ -101,13 +102,13 @@ impl Call {
         Ok(())
     }
 
-    /// Say that there are no more requests.
+    /// Declare that there are no more requests.
     pub fn finish(&self) {
         self.state().is_sent = true;
         self.requested.notify_one();
     }
 
-    /// Have `notify` called at the end of a wait, or at a `wake`; perhaps at once.
+    /// Start a wait: `notify` is called when the condition holds or at a `wake`, possibly before this returns.
     pub fn when_ready(&self, until: Until, notify: Notify) {
         let mut state = self.state();
         if state.wakes > 0 || state.is_ready(until) {
@@ -119,7 +120,8 @@ impl Call {
         }
     }
 
-    /// End all waits, and the next one: one that is to end may not have begun. A caller that was not meant looks, and waits again.
+    /// End all current waits, and the next one, because the wait that is meant may not have begun. A caller that is woken without need
+    /// finds its condition unmet and waits again.
     pub fn wake(&self) {
         let mut state = self.state();
         state.wakes += 1;
@@ -135,7 +137,7 @@ impl Call {
         self.state().is_ready(until)
     }
 
-    /// Wait on this thread until there are `wanted` bytes of answers to take, or the outcome.
+    /// Block this thread until `wanted` bytes of answers can be taken or the call has ended.
     pub fn wait(&self, wanted: usize) {
         let mut state = self.state();
         while !state.is_ready(Until::Held(wanted)) {
@@ -143,7 +145,7 @@ impl Call {
         }
     }
 
-    /// Take at most so many answers.
+    /// Take at most `most` answers.
     pub fn take(&self, most: usize) -> Vec<Bytes> {
         let mut state = self.state();
         let count = state.answers.len().min(most);
@@ -154,7 +156,7 @@ impl Call {
         answers
     }
 
-    /// Take at most so many bytes of the data of answers; of the last one a part, if it has more.
+    /// Take at most `most` bytes of answers. The last piece is a part of an answer if the answer has more bytes.
     pub fn take_data(&self, most: usize) -> Vec<Bytes> {
         let (mut state, mut left, mut found) = (self.state(), most, Vec::new());
         while left > 0
@@ -173,22 +175,22 @@ impl Call {
         found
     }
 
-    /// Bytes and number of all answers so far: if it has not grown, there was no progress.
+    /// Return a number that grows with each answer.
     pub fn progress(&self) -> u64 {
         self.state().progress
     }
 
-    /// Bytes that `take` or `take_data` would give.
+    /// Bytes of answers that can be taken.
     pub fn held(&self) -> usize {
         self.state().held
     }
 
-    /// How it ended; answers may still be there to be taken.
+    /// The outcome, if the call has ended. There may still be answers to take.
     pub fn outcome(&self) -> Option<Outcome> {
         self.state().outcome.clone()
     }
 
-    /// End it early. The server may have done what it was asked.
+    /// Cancel the call. The server may have carried it out all the same.
     pub fn cancel(&self) {
         self.end(Outcome::new(Code::Cancelled, "the caller has ended the call"));
         self.cancelled.notify_one();
@@ -201,7 +203,7 @@ impl Call {
             return;
         }
         state.outcome = Some(outcome);
-        // What was to be sent may hold memory of the caller.
+        // Unsent requests may hold memory of the caller, so they are dropped now.
         let unsent = (take(&mut state.requests), state.first.take());
         self.notify(state);
         drop(unsent);
@@ -211,14 +213,14 @@ impl Call {
         self.cancelled.notified().await;
     }
 
-    /// The next request, and whether it is the last one; None: there are no more.
+    /// Wait for the next request. Returns it, and whether it is the last one; `None` if there are no more.
     pub(super) async fn next_request(&self) -> Option<(Request, bool)> {
         loop {
             {
                 let mut state = self.state();
                 if let Some(request) = state.requests.pop_front() {
                     state.begun += 1;
-                    // A second request makes the first one impossible to repeat alone.
+                    // Once a second request is taken, the call cannot be repeated: only the first request is kept.
                     state.first = (state.begun == 1).then(|| request.clone());
                     return Some((request, state.is_sent && state.requests.is_empty()));
                 }
@@ -230,7 +232,7 @@ impl Call {
         }
     }
 
-    /// Prepare to send all requests again; false: that is not possible any more.
+    /// Prepare to send all requests again. Returns false if that is no longer possible.
     pub(super) fn rewind(&self) -> bool {
         let mut state = self.state();
         if state.begun > 1 || state.progress > 0 || state.outcome.is_some() {
@@ -243,7 +245,7 @@ impl Call {
         true
     }
 
-    /// Wait until the caller has taken enough of the answers.
+    /// Wait until fewer than `AHEAD` bytes of answers are held.
     pub(super) async fn room(&self) {
         while self.state().held >= AHEAD as usize {
             self.taken.notified().await;
@@ -277,7 +279,7 @@ impl Call {
     }
 }
 
-/// Ends a call whatever happens to the task that makes it.
+/// Ends a call when its task ends in any way, even by a panic or an abort.
 pub(super) struct Ending(pub(super) Arc<Call>);
 
 impl Drop for Ending {

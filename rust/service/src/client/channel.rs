@@ -30,12 +30,12 @@ struct Thread {
 }
 
 impl Channel {
-    /// A channel to the server at a Unix socket. Nothing is done before the first call.
+    /// Return a channel to the server at a Unix socket. It does not connect before the first call.
     pub fn new(path: PathBuf) -> Self {
         Self { path, thread: Mutex::default() }
     }
 
-    /// Make a call. The caller sends its requests; an error says that the system refused a thread or descriptors.
+    /// Start a call; the caller then sends its requests. Fails if the system refuses a thread or descriptors.
     pub fn call(&self, method: Method, headers: HeaderMap, timeout: Option<Duration>) -> io::Result<Arc<Call>> {
         let call = Arc::new(Call::new(method, headers, timeout));
         let mut thread = self.thread();
@@ -44,14 +44,14 @@ impl Channel {
             none => none.insert(Thread::start(&self.path)?),
         };
         if running.calls.send(Arc::clone(&call)).is_err() {
-            // It has ended by a panic, which its hook has printed.
+            // The thread has panicked; the panic hook has printed the message.
             *thread = None;
             return Err(io::ErrorKind::Other.into());
         }
         Ok(call)
     }
 
-    /// End all calls and the connection, and wait for that. A later call connects again.
+    /// End all calls and the connection, and wait until the thread has ended. A later call connects again.
     pub fn close(&self) {
         let thread = self.thread().take();
         if let Some(Thread { calls, handle }) = thread {
@@ -76,7 +76,7 @@ impl Thread {
     }
 }
 
-/// The thread of a channel. A runtime with several would wake a second thread for each small call.
+/// Run the thread of a channel. A runtime with several threads would wake a second thread for each small call.
 fn live(path: PathBuf, mut calls: UnboundedReceiver<Arc<Call>>, ready: &SyncSender<io::Result<()>>) {
     let runtime = match Builder::new_current_thread().enable_io().enable_time().build() {
         Ok(runtime) => runtime,
@@ -84,7 +84,7 @@ fn live(path: PathBuf, mut calls: UnboundedReceiver<Arc<Call>>, ready: &SyncSend
     };
     ready.send(Ok(())).unwrap_or_default();
     let links = Arc::new(Links::new(path));
-    // The end of the runtime drops the tasks, which ends their calls.
+    // When the runtime ends, it drops the tasks, and so ends their calls.
     runtime.block_on(async {
         while let Some(call) = calls.recv().await {
             tokio::spawn(exchange(Arc::clone(&links), call));
@@ -92,7 +92,7 @@ fn live(path: PathBuf, mut calls: UnboundedReceiver<Arc<Call>>, ready: &SyncSend
     });
 }
 
-/// The headers of a call, beside those that every call has.
+/// Build the headers of a call; those that every call has are added later.
 pub fn headers(pairs: Vec<(String, String)>) -> Result<HeaderMap, String> {
     let header = |(name, value): (String, String)| {
         let pair = HeaderName::try_from(&name).ok().zip(HeaderValue::try_from(value).ok());

@@ -1,4 +1,4 @@
-//! A call on the connection: its requests go out while its answers come in. Spec: gRPC's `PROTOCOL-HTTP2.md`.
+//! A call on the connection: requests are sent while answers are received. Spec: gRPC's `PROTOCOL-HTTP2.md`.
 
 use std::future::{pending, poll_fn};
 use std::pin::pin;
@@ -22,16 +22,16 @@ use crate::grpc::send::{SMALL, is_grpc, prefix_len, put_prefix};
 /// The most bytes of an answer; containerd's own limit.
 const MESSAGE_LIMIT: usize = 16 << 20;
 
-/// How often a call is made whose server has said that it did not look at it.
+/// How often a call is attempted if the server reports that it has not processed it.
 const ATTEMPTS: usize = 3;
 
-/// Digits that a timeout may have on the wire.
+/// The bound of the number in a timeout: it has at most eight digits.
 const DIGITS: u128 = 100_000_000;
 
 /// Why a call has no status from the server.
 struct Lost {
     outcome: Outcome,
-    /// The server has not looked at it, so that it can be made again.
+    /// The server has not processed the call, so it can be repeated.
     is_unseen: bool,
 }
 
@@ -40,7 +40,7 @@ pub(super) async fn exchange(links: Arc<Links>, call: Arc<Call>) {
     let _ending = Ending(Arc::clone(&call));
     let outcome = tokio::select! {
         biased;
-        // Its outcome is set already.
+        // `cancel` has set the outcome.
         () = call.until_cancelled() => return,
         outcome = make(&links, &call) => outcome,
         () = time(call.timeout) => Outcome::new(Code::DeadlineExceeded, "no answer in time"),
@@ -80,7 +80,7 @@ async fn converse(mut link: SendRequest<Bytes>, call: &Call) -> Result<Outcome, 
         tokio::select! {
             biased;
             outcome = &mut receiving => return outcome,
-            // Why it can send no more, the other side learns.
+            // If sending has failed, receiving finds the reason.
             () = &mut sending, if is_sending => is_sending = false,
         }
     }
@@ -102,13 +102,13 @@ fn request(call: &Call) -> Request<()> {
     request
 }
 
-/// A timeout as it is written on the wire: digits and a unit.
+/// Format a timeout for the wire: digits and a unit.
 fn written(timeout: Duration) -> String {
     let millis = timeout.as_millis();
     if millis < DIGITS { format!("{millis}m") } else { format!("{}S", u128::from(timeout.as_secs()).min(DIGITS - 1)) }
 }
 
-/// Send the requests as the caller brings them and the server takes them.
+/// Send the requests, as fast as the caller provides them and the server accepts them.
 async fn send(call: &Call, mut stream: SendStream<Bytes>) {
     while let Some((request, is_last)) = call.next_request().await {
         let size = request.iter().map(Bytes::len).sum();
@@ -131,7 +131,7 @@ async fn send(call: &Call, mut stream: SendStream<Bytes>) {
     drop(stream.send_data(Bytes::new(), true));
 }
 
-/// Send some bytes; None: the server takes no more.
+/// Send some bytes. Returns `None` if the server accepts no more.
 async fn send_piece(stream: &mut SendStream<Bytes>, mut piece: Bytes, is_last: bool) -> Option<()> {
     while piece.len() > SMALL {
         stream.reserve_capacity(piece.len());
@@ -148,7 +148,7 @@ async fn send_piece(stream: &mut SendStream<Bytes>, mut piece: Bytes, is_last: b
     if piece.is_empty() && !is_last { Some(()) } else { stream.send_data(piece, is_last).ok() }
 }
 
-/// Receive the answers as the caller takes them.
+/// Receive the answers, as fast as the caller takes them.
 async fn receive(call: &Call, response: ResponseFuture) -> Result<Outcome, Lost> {
     let response = response.await.map_err(|error| lost(&error))?;
     if response.status() != StatusCode::OK {
@@ -163,7 +163,7 @@ async fn receive(call: &Call, response: ResponseFuture) -> Result<Outcome, Lost>
     let mut receiver = Receiver::new(response.into_body(), MESSAGE_LIMIT);
     let mut messages = 0;
     loop {
-        // The only answer is taken after the end, however many members it has.
+        // A call with one message has no limit here: its caller may wait for the end before it takes any of the answers.
         if !call.method.is_answered_once {
             call.room().await;
         }
@@ -188,7 +188,7 @@ async fn receive(call: &Call, response: ResponseFuture) -> Result<Outcome, Lost>
     Ok(whole(outcome, call, messages))
 }
 
-/// The outcome of a call with that many messages: one that went well has its answer.
+/// Check the outcome of a call that received `messages` messages: a successful call with one answer must have it.
 fn whole(outcome: Outcome, call: &Call, messages: usize) -> Outcome {
     if outcome.code == Code::Ok && call.method.is_answered_once && messages == 0 {
         return Outcome::new(Code::Internal, "answer: no message, expected one");
@@ -209,7 +209,7 @@ fn of_broken(broken: &Broken) -> Outcome {
 }
 
 fn lost(error: &h2::Error) -> Lost {
-    // A GOAWAY reaches those calls that the server did not begin, the others end with the connection.
+    // Only calls that the server has not begun fail with a GOAWAY. The others end with the connection.
     let is_unseen = error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM));
     let outcome = if error.is_go_away() {
         Outcome::unavailable("the server ends the connection")

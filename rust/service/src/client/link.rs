@@ -1,4 +1,4 @@
-//! The connection of a channel. It is made for the first call, and made again for the first one after its loss.
+//! The connection of a channel. The first call connects; if the connection is lost, the next call connects again.
 
 use std::future::poll_fn;
 use std::io;
@@ -15,29 +15,29 @@ use tokio::time::sleep;
 use crate::client::call::AHEAD;
 use crate::socket::{Outgoing, Socket};
 
-/// How long until the next try where the server has accepted no connection for a while: its queue is full.
+/// The pause between attempts to connect while the server's queue of connections is full.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// How often it is tried: ten seconds. A busy server is not an absent one.
+/// The most further attempts, about ten seconds: a full queue means that the server is busy, not absent.
 const TRIES: usize = 500;
 
-/// Bytes that a server may send on all calls together before we have taken them. It is no limit: calls whose answers are not taken must not
-/// stop others.
+/// The flow-control window of the connection: as large as possible, because calls whose answers are not taken must not stop others. The
+/// window of each call is the limit.
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
 /// The longest frame that a server may send.
 const FRAME: u32 = 256 << 10;
 
-/// The most bytes of the headers of an answer: our own service sends its errors there.
+/// The most bytes of the headers of an answer. Steelyard's service sends its errors in them.
 const HEADERS: u32 = 64 << 10;
 
-/// The most bytes that wait for the socket, for each call.
+/// The most bytes per call that wait until the socket accepts them.
 const SEND_BUFFER: usize = 256 << 10;
 
-/// The connection, when there is one.
+/// Connects, and keeps the current connection.
 pub(super) struct Links {
     path: PathBuf,
-    /// With its number: each new one has the next.
+    /// The connection and its number; numbers grow with each connection.
     current: Mutex<Option<(u64, SendRequest<Bytes>)>>,
 }
 
@@ -46,7 +46,7 @@ impl Links {
         Self { path, current: Mutex::default() }
     }
 
-    /// Where a call can be made now. It waits while the server takes no further calls at once.
+    /// Return a connection that accepts a call. Waits while the server accepts no further concurrent calls.
     pub(super) async fn ready(&self) -> io::Result<SendRequest<Bytes>> {
         let (number, link) = self.after(0).await?;
         if let Ok(ready) = link.ready().await {
@@ -56,9 +56,9 @@ impl Links {
         link.ready().await.map_err(other)
     }
 
-    /// The connection and its number, which is higher than that of the one that has ended.
+    /// Return a connection whose number is above `ended`, and the number.
     async fn after(&self, ended: u64) -> io::Result<(u64, SendRequest<Bytes>)> {
-        // Held while it connects: of many calls one does.
+        // The lock is held while connecting, so that only one of many calls connects.
         let mut current = self.current.lock().await;
         if let Some((number, link)) = current.as_ref().filter(|(number, _)| *number > ended) {
             return Ok((*number, link.clone()));
@@ -95,14 +95,14 @@ impl Links {
     }
 }
 
-/// Read and write a connection until it ends. Calls on it learn of its end by themselves.
+/// Read and write on a connection until it ends. h2 reports the end to the calls on it.
 async fn drive(connection: Connection<Socket, Bytes>, outgoing: std::sync::Arc<Outgoing>) {
     let mut connection = pin!(connection);
     drop(
         poll_fn(|context| {
             outgoing.begin_turn();
             let driven = connection.as_mut().poll(context);
-            // A failure is found again by the next read or write.
+            // The next read or write reports a failure again.
             drop(outgoing.poll_send(context));
             driven
         })

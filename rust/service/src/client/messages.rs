@@ -1,7 +1,8 @@
-//! The methods that are called, and their messages as JSON: for callers that are not written in Rust.
+//! The methods that a client calls, and their messages as JSON, for callers that are not written in Rust.
 //!
-//! A request is an object with the fields of the message, by their names there; the data of a Write goes beside it. Of an answer with a
-//! list each member is an answer of its own, so that a caller can look at a long list in parts. Times are seconds and nanoseconds.
+//! A request is an object with the fields of the message, under the same names; the data of a Write is passed separately. If an answer has
+//! a list, each member becomes an answer of its own, so that a caller can process a long list in parts. A time is a pair of seconds and
+//! nanoseconds.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::Uri;
@@ -12,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::proto::{content, images, leases};
 
-/// The field of a Write with its data.
+/// The number of the field of a Write that holds its data.
 const DATA: u32 = 6;
 
 /// The field with the members of a list, in all answers that are lists.
@@ -25,7 +26,7 @@ const LEAST_MEMBER: usize = 16;
 #[derive(Clone, Copy)]
 pub struct Method {
     path: &'static str,
-    /// Whether a call that goes well has exactly one message as its answer.
+    /// Whether a successful call receives exactly one message.
     pub(super) is_answered_once: bool,
     encode: fn(&[u8]) -> Result<BytesMut, String>,
     decode: fn(Bytes) -> Result<Vec<Bytes>, String>,
@@ -73,18 +74,18 @@ methods! {
 }
 
 impl Method {
-    /// The method with that path, such as `/containerd.services.content.v1.Content/Info`.
+    /// Return the method with a path such as `/containerd.services.content.v1.Content/Info`.
     pub fn of(path: &str) -> Option<Self> {
         METHODS.iter().find(|method| method.path == path).copied()
     }
 
-    /// Where it is called: a Unix socket has no host.
+    /// The URI of its requests. The host is only formal: a Unix socket has none.
     pub(super) fn uri(self) -> Uri {
         let uri = Uri::builder().scheme("http").authority("localhost").path_and_query(self.path).build();
         uri.unwrap_or_default()
     }
 
-    /// A request from its JSON and its data, which is not copied.
+    /// Encode a request from its JSON and its data. The data is not copied.
     pub(super) fn encode(self, request: &[u8], data: Vec<Bytes>) -> Result<Vec<Bytes>, String> {
         let mut head = (self.encode)(request)?;
         let size: usize = data.iter().map(Bytes::len).sum();
@@ -97,7 +98,7 @@ impl Method {
         Ok(pieces)
     }
 
-    /// The answers that a message has: JSON, or of a Read the data.
+    /// Decode the answers in a message: JSON, or the data of a Read.
     pub(super) fn decode(self, message: Bytes) -> Result<Vec<Bytes>, String> {
         (self.decode)(message)
     }

@@ -1,15 +1,15 @@
-//! Calls to a server of containerd's protocol on a Unix socket: a containerd, or our own service.
+//! Calls to a server of containerd's protocol on a Unix socket: containerd itself, or Steelyard's service.
 //!
 //! | File | Has |
 //! | --- | --- |
 //! | `channel` | the thread that reads and writes for all calls of a channel |
-//! | `link` | its connection, which is made again when it is lost |
+//! | `link` | the connection of a channel, with reconnection after a loss |
 //! | `exchange` | a call on the connection: requests out, answers in |
 //! | `call` | a call as its caller sees it, from any thread |
-//! | `outcome` | how a call ended |
+//! | `outcome` | the outcome of a call |
 //! | `messages` | requests and answers, as JSON for callers that are not written in Rust |
 //!
-//! A caller never waits in here: it is notified.
+//! A caller need not block: it can be notified. `RemoteCall::wait` is for callers that block a thread.
 
 mod call;
 mod channel;

@@ -1,4 +1,4 @@
-//! How a call ended: the status that the server sent, or the one that stands for why there is none.
+//! The outcome of a call: the status that the server sent, or a status that says why the server sent none.
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -10,20 +10,20 @@ use percent_encoding::percent_decode;
 use crate::grpc::code::Code;
 use crate::grpc::send::DETAILS;
 
-/// Values of binary headers: other servers pad them.
+/// The encoding of binary headers. Some servers pad the values.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// How a call ended.
+/// The outcome of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// Its code.
+    /// The code.
     pub code: Code,
-    /// The text with it.
+    /// The message.
     pub message: String,
-    /// The error of our own service, as JSON; empty from other servers.
+    /// The error of Steelyard's service as JSON; empty from other servers.
     pub details: Vec<u8>,
 }
 
@@ -36,7 +36,7 @@ impl Outcome {
         Self::new(Code::Unavailable, reason.to_string())
     }
 
-    /// The outcome in trailers, or in headers after which no answer comes; None if they have none.
+    /// Return the outcome in trailers, or in the headers of a response without a body; `None` if there is no status.
     pub(super) fn of_trailers(trailers: &HeaderMap) -> Option<Self> {
         let status = trailers.get("grpc-status")?;
         let number = status.to_str().ok().and_then(|text| text.parse().ok());
@@ -46,7 +46,7 @@ impl Outcome {
         Some(Self { code, message: text.unwrap_or_default().into_owned(), details: details.unwrap_or_default() })
     }
 
-    /// The outcome of a response that is not one of gRPC's. Spec: gRPC's `http-grpc-status-mapping.md`.
+    /// The outcome of an HTTP response that is not a gRPC response. Spec: gRPC's `http-grpc-status-mapping.md`.
     pub(super) fn of_http(status: StatusCode) -> Self {
         let code = match status.as_u16() {
             400 => Code::Internal,
@@ -59,7 +59,7 @@ impl Outcome {
         Self::new(code, format!("the server does not speak gRPC: HTTP status {status}"))
     }
 
-    /// The outcome of a call that broke off. Spec: gRPC's `PROTOCOL-HTTP2.md`, "Errors".
+    /// The outcome of a call whose stream was reset or whose connection was lost. Spec: gRPC's `PROTOCOL-HTTP2.md`, "Errors".
     pub(super) fn of_reset(reason: Option<Reason>) -> Self {
         let Some(reason) = reason else { return Self::unavailable("the connection was lost") };
         let code = match reason {

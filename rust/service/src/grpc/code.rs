@@ -1,6 +1,6 @@
-//! The codes with which calls end.
+//! gRPC's status codes.
 
-/// How a call ended.
+/// The status code of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 #[allow(missing_docs, reason = "gRPC's names")]
@@ -24,7 +24,7 @@ pub enum Code {
     Unauthenticated,
 }
 
-/// Names, and the text that containerd appends to a message of each code, after a colon.
+/// For each code its name, and the text that containerd appends to messages, after a colon.
 const TEXTS: [(&str, &str); 17] = [
     ("OK", ""),
     ("CANCELLED", "context canceled"),
@@ -46,7 +46,7 @@ const TEXTS: [(&str, &str); 17] = [
 ];
 
 impl Code {
-    /// All of them, by number.
+    /// All codes, by number.
     pub const ALL: [Self; 17] = [
         Self::Ok,
         Self::Cancelled,
@@ -67,7 +67,7 @@ impl Code {
         Self::Unauthenticated,
     ];
 
-    /// The code of that number, if there is one.
+    /// Return the code with this number, if there is one.
     pub fn of(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number)).copied()
     }
@@ -77,17 +77,17 @@ impl Code {
         TEXTS[self as usize].0
     }
 
-    /// The last words of a message with it.
+    /// The last words of a message with this code.
     pub(crate) fn suffix(self) -> &'static str {
         TEXTS[self as usize].1
     }
 
-    /// Whether a call normally ends with it; an operator should see the others.
+    /// Whether this code is normal in operation. An operator should see calls with other codes.
     pub(crate) fn is_normal(self) -> bool {
         matches!(self, Self::Ok | Self::NotFound | Self::AlreadyExists | Self::Cancelled)
     }
 
-    /// Whether it is a fault of the service.
+    /// Whether this code means a fault of the service.
     pub(crate) fn is_fault(self) -> bool {
         matches!(self, Self::Internal | Self::DataLoss | Self::Unknown)
     }

@@ -1,10 +1,10 @@
-//! gRPC over HTTP/2, as far as a server needs it. Spec: gRPC's `PROTOCOL-HTTP2.md`.
+//! The part of gRPC over HTTP/2 that the service and the client need. Spec: gRPC's `PROTOCOL-HTTP2.md`.
 //!
 //! | File | Has |
 //! | --- | --- |
-//! | `code` | the codes of outcomes |
-//! | `receive` | the requests of a call |
-//! | `send` | its responses, and its end |
+//! | `code` | status codes |
+//! | `receive` | the messages that a call receives |
+//! | `send` | the responses of a served call, and its end |
 
 pub(crate) mod code;
 pub(crate) mod receive;

@@ -1,28 +1,28 @@
-//! The messages that come in on a call, each with its length before it: the requests to a server, the answers to a client.
+//! The messages that a call receives, each after its length: the requests to a server, the answers to a client.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use h2::{Reason, RecvStream};
 use http::HeaderMap;
 
-/// The bytes before a message: whether it is compressed, and its length.
+/// Bytes of the prefix of a message: one says whether the message is compressed, four are its length.
 const PREFIX: usize = 5;
 
-/// Why there is no further message.
+/// The reason why no further message can be received.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
-    /// The other side has gone, or has ended the call for a reason.
+    /// The other side has disconnected, or has reset the call with a reason.
     Gone(Option<Reason>),
-    /// It breaks off within a message.
+    /// The stream ended within a message.
     Cut,
-    /// The message is compressed, which was not agreed on.
+    /// The message is compressed, although no compression was negotiated.
     Compressed,
-    /// The message has so many bytes, of so many that it may have.
+    /// The message is too large: its size, and the limit.
     TooLarge(usize, usize),
 }
 
-/// The data of a call, in the pieces in which it comes.
+/// The received data of a call, in pieces of any size.
 pub(crate) trait Pieces {
-    /// The next piece; None after the last one.
+    /// Receive the next piece; `None` after the last one.
     async fn next(&mut self) -> Result<Option<Bytes>, Broken>;
 }
 
@@ -30,21 +30,21 @@ impl Pieces for RecvStream {
     async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
         let Some(data) = self.data().await else { return Ok(None) };
         let data = data.map_err(gone)?;
-        // What is taken makes room for more: a client sends no faster than its messages are used.
+        // Only data that is taken is released to flow control, so the other side sends no faster than its messages are used.
         self.flow_control().release_capacity(data.len()).map_err(gone)?;
         Ok(Some(data))
     }
 }
 
-#[allow(clippy::needless_pass_by_value, reason = "how `map_err` gives it")]
+#[allow(clippy::needless_pass_by_value, reason = "`map_err` passes it by value")]
 fn gone(error: h2::Error) -> Broken {
     Broken::Gone(error.reason())
 }
 
-/// The messages that come in.
+/// Receives the messages of a call.
 pub(crate) struct Receiver<P = RecvStream> {
     pieces: P,
-    /// Received, and not yet part of a message.
+    /// Received bytes that are not consumed yet.
     rest: Bytes,
     /// The most bytes of a message.
     most: usize,
@@ -55,7 +55,7 @@ impl<P: Pieces> Receiver<P> {
         Self { pieces, rest: Bytes::new(), most }
     }
 
-    /// The next message; None after the last one. If it lies in one piece it is not copied.
+    /// Receive the next message; `None` after the last one. A message that lies within one piece is not copied.
     pub(crate) async fn message(&mut self) -> Result<Option<Bytes>, Broken> {
         let Some(length) = self.length().await? else { return Ok(None) };
         if self.rest.len() >= length {
@@ -69,7 +69,7 @@ impl<P: Pieces> Receiver<P> {
         Ok(Some(message.freeze()))
     }
 
-    /// The length of the next message; None after the last one.
+    /// Receive the length of the next message; `None` after the last one.
     pub(crate) async fn length(&mut self) -> Result<Option<usize>, Broken> {
         if !self.fill(PREFIX).await? {
             return if self.rest.is_empty() { Ok(None) } else { Err(Broken::Cut) };
@@ -82,7 +82,7 @@ impl<P: Pieces> Receiver<P> {
         if length > self.most { Err(Broken::TooLarge(length, self.most)) } else { Ok(Some(length)) }
     }
 
-    /// Receive the next message without keeping it.
+    /// Receive the next message and discard it.
     pub(crate) async fn skip(&mut self) -> Result<(), Broken> {
         let mut rest = self.length().await?.unwrap_or(0);
         while rest > 0 {
@@ -91,7 +91,7 @@ impl<P: Pieces> Receiver<P> {
         Ok(())
     }
 
-    /// Some of the next bytes of a message, at least one and at most `most`.
+    /// Receive some bytes of a message, at least one and at most `most`.
     pub(crate) async fn piece(&mut self, most: usize) -> Result<Bytes, Broken> {
         if self.rest.is_empty() && !self.fill(1).await? {
             return Err(Broken::Cut);
@@ -99,12 +99,12 @@ impl<P: Pieces> Receiver<P> {
         Ok(self.rest.split_to(self.rest.len().min(most)))
     }
 
-    /// The next bytes of a message, exactly so many.
+    /// Receive exactly `size` bytes of a message.
     pub(crate) async fn exactly(&mut self, size: usize) -> Result<Bytes, Broken> {
         if self.fill(size).await? { Ok(self.rest.split_to(size)) } else { Err(Broken::Cut) }
     }
 
-    /// Have at least `size` bytes; false: there are no more.
+    /// Receive until `rest` has at least `size` bytes. Returns false if the data ends before.
     async fn fill(&mut self, size: usize) -> Result<bool, Broken> {
         let mut gathered = BytesMut::new();
         while self.rest.len() + gathered.len() < size {
@@ -126,7 +126,7 @@ impl<P: Pieces> Receiver<P> {
 }
 
 impl Receiver {
-    /// The trailers after the last message, if there are some.
+    /// Receive the trailers after the last message, if there are any.
     pub(crate) async fn trailers(&mut self) -> Option<HeaderMap> {
         self.pieces.trailers().await.ok().flatten()
     }

@@ -1,4 +1,4 @@
-//! The responses of a call, and its end.
+//! The responses of a served call, and its end.
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -16,34 +16,34 @@ use tokio::time::timeout;
 use crate::grpc::code::Code;
 use crate::refusal::Refusal;
 
-/// Characters of a message that a header cannot have as they are, beside those of other alphabets.
+/// ASCII characters of a message that must be encoded in a header. Characters outside of ASCII are always encoded.
 const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
-/// Trailing metadata of a refused call, from which our own client makes the error again.
+/// Trailing metadata of a refused call, from which Steelyard's client reconstructs the error.
 pub(crate) const DETAILS: &str = "steelyard-error-bin";
 
-/// Messages up to this size wait in memory for a slow reader, not in their call.
+/// Messages up to this size are buffered for a slow client, so that their call need not wait.
 pub(crate) const SMALL: usize = 16 << 10;
 
-/// The most bytes of them that a call leaves behind before it waits until its client takes more.
+/// The most bytes of such messages that a call buffers before it waits for its client.
 const LEFT_BEHIND: usize = 64 << 10;
 
-/// Why a response cannot be sent.
+/// The reason why a response cannot be sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Unsent {
-    /// The client has gone or cancelled.
+    /// The client has disconnected or cancelled.
     Gone,
-    /// It has taken nothing for too long; the call is cancelled.
+    /// The client has accepted nothing for too long; the call is cancelled.
     Idle,
 }
 
-/// The way of responses to the client.
+/// Sends the responses of a call.
 pub(crate) struct Sender {
     response: SendResponse<Bytes>,
-    /// From the first response on.
+    /// Present from the first response on.
     stream: Option<SendStream<Bytes>>,
     idle: Duration,
-    /// Bytes that were sent without a look at whether the client takes them.
+    /// Bytes that were sent without waiting until the client accepts them.
     left_behind: usize,
 }
 
@@ -52,7 +52,7 @@ impl Sender {
         Self { response, stream: None, idle, left_behind: 0 }
     }
 
-    /// Send the headers, if they have not been sent.
+    /// Send the headers, unless they have been sent.
     pub(crate) fn begin(&mut self) -> Result<&mut SendStream<Bytes>, Unsent> {
         if self.stream.is_none() {
             let stream = self.response.send_response(headers(), false).map_err(|_| Unsent::Gone)?;
@@ -61,18 +61,18 @@ impl Sender {
         self.stream.as_mut().ok_or(Unsent::Gone)
     }
 
-    /// Send a message that is in memory.
+    /// Encode and send a message. Returns its size.
     pub(crate) async fn message(&mut self, message: &impl prost::Message) -> Result<usize, Unsent> {
         let size = message.encoded_len();
         let mut bytes = BytesMut::with_capacity(prefix_len() + size);
         put_prefix(&mut bytes, size);
-        // It has room: the buffer grows.
+        // Encoding cannot fail: the buffer grows.
         message.encode(&mut bytes).map_err(|_| Unsent::Gone)?;
         self.all(bytes.freeze()).await?;
         Ok(size)
     }
 
-    /// Send all of these bytes, as the client takes them; the last few wait in memory.
+    /// Send all of these bytes as the client accepts them. The last few are buffered.
     pub(crate) async fn all(&mut self, mut bytes: Bytes) -> Result<(), Unsent> {
         while bytes.len() > SMALL {
             let room = self.room(bytes.len()).await?;
@@ -83,14 +83,14 @@ impl Sender {
         }
         self.left_behind += bytes.len();
         if self.left_behind > LEFT_BEHIND {
-            // There is room only when the client takes all that was sent before.
+            // There is room only after the client has accepted everything that was sent before.
             self.room(1).await?;
             self.left_behind = bytes.len();
         }
         self.bytes(bytes)
     }
 
-    /// Wait until the client takes bytes, at most `most` of them, and return how many.
+    /// Wait until the client accepts bytes, and return how many, at most `most`.
     pub(crate) async fn room(&mut self, most: usize) -> Result<usize, Unsent> {
         let idle = self.idle;
         let stream = self.begin()?;
@@ -104,7 +104,7 @@ impl Sender {
                 Ok(Some(Ok(_))) => {}
                 Ok(None | Some(Err(_))) => return Err(Unsent::Gone),
                 Err(_) => {
-                    // A message about it would wait behind the responses.
+                    // An error message would wait behind the responses, so the call is reset.
                     stream.send_reset(Reason::CANCEL);
                     return Err(Unsent::Idle);
                 }
@@ -112,12 +112,12 @@ impl Sender {
         }
     }
 
-    /// Send bytes for which there is room, or few.
+    /// Send bytes without waiting: there must be room for them, or they must be few.
     pub(crate) fn bytes(&mut self, bytes: Bytes) -> Result<(), Unsent> {
         self.begin()?.send_data(bytes, false).map_err(|_| Unsent::Gone)
     }
 
-    /// Wait until the client has gone.
+    /// Wait until the client has disconnected or cancelled.
     pub(crate) async fn gone(&mut self) {
         match &mut self.stream {
             Some(stream) => drop(poll_fn(|context| stream.poll_reset(context)).await),
@@ -125,10 +125,10 @@ impl Sender {
         }
     }
 
-    /// End the call, with an error or without.
+    /// End the call, with an error if `refused` is given.
     pub(crate) fn end(&mut self, refused: Option<&Refusal>) {
         let trailers = trailers(refused);
-        // A client that has gone needs no end.
+        // Failures are ignored: the client has disconnected.
         if let Some(stream) = &mut self.stream {
             drop(stream.send_trailers(trailers));
         } else {
@@ -138,7 +138,7 @@ impl Sender {
         }
     }
 
-    /// End the call within a message, where no error can be sent.
+    /// Reset the call, for an end within a message, where no error can be sent.
     pub(crate) fn reset(&mut self, reason: Reason) {
         match &mut self.stream {
             Some(stream) => stream.send_reset(reason),
@@ -147,12 +147,12 @@ impl Sender {
     }
 }
 
-/// The bytes before a message.
+/// The number of bytes before a message.
 pub(crate) fn prefix_len() -> usize {
     5
 }
 
-/// Put the bytes before a message of `size` bytes.
+/// Append the prefix of a message of `size` bytes.
 pub(crate) fn put_prefix(bytes: &mut BytesMut, size: usize) {
     bytes.put_u8(0);
     bytes.put_u32(u32::try_from(size).unwrap_or(u32::MAX));
@@ -182,7 +182,7 @@ fn trailers(refused: Option<&Refusal>) -> HeaderMap {
     trailers
 }
 
-/// Whether a content type is gRPC's.
+/// Whether a content type is `application/grpc`, possibly with a suffix or parameters.
 pub(crate) fn is_grpc(value: &HeaderValue) -> bool {
     let kind = value.as_bytes().strip_prefix(b"application/grpc");
     kind.is_some_and(|rest| rest.is_empty() || matches!(rest[0], b';' | b'+'))

@@ -1,4 +1,4 @@
-//! `containerd.services.content.v1.Content`, but for Write.
+//! `containerd.services.content.v1.Content`, except Write.
 
 use std::mem;
 use std::sync::Arc;
@@ -17,23 +17,23 @@ use crate::store::Blob;
 use crate::threads::Threads;
 use crate::values::{EXACT, check_lease, check_ref, filters_value, info_message, labels_value, paths, status_message};
 
-/// The most blobs of a List message: containerd's number.
+/// The most blobs of a List message; the same as in containerd.
 const PAGE: usize = 100;
 
-/// A List message is sent when it has come to this size: blobs may have many labels.
+/// A List message is sent once it has this size, because blobs may have many labels.
 const PAGE_BYTES: usize = 1 << 20;
 
 /// The most bytes of a blob that are read at a time. They are in memory until the client takes them.
 const PIECE: usize = 256 << 10;
 
-/// A message up to this size is read before there is room for it.
+/// The data of a message up to this size is read before the client has room for it.
 const SMALL: usize = 32 << 10;
 
-/// The most bytes that are copied on a thread of the runtime, out of the memory of the kernel.
+/// The most bytes that are copied on a thread of the runtime, from the page cache.
 const AT_ONCE: usize = 128 << 10;
 
-/// A header of containerd's clients: the ID of the lease that protects what a Write stores, and what it finds to be stored. What a
-/// Delete or an Abort removes is taken out of that lease.
+/// A header of containerd's clients: the ID of a lease. It protects the blob that a Write stores or finds in the store. A Delete or Abort
+/// also removes the blob or ingest from the lease.
 const LEASE: &str = "containerd-lease";
 
 pub(super) async fn info(call: &mut Call) -> Result<(), End> {
@@ -127,7 +127,7 @@ pub(super) async fn read(call: &mut Call) -> Result<(), End> {
     Ok(())
 }
 
-/// A blob that a Read uses. It is closed on a thread where that takes long.
+/// A blob that a Read uses. If closing it may block, it is closed on a thread of the store.
 struct Open {
     blob: Option<Arc<dyn Blob>>,
     threads: Threads,
@@ -151,18 +151,18 @@ impl Drop for Open {
 
 /// The data of a message.
 struct Part {
-    /// Where it is in the blob.
+    /// The offset in the blob.
     at: u64,
-    /// The offset that the message says. As containerd has it, it counts from the start of the range.
+    /// The offset in the message. As in containerd, it counts from the start of the requested range.
     offset: u64,
     length: usize,
 }
 
-/// Send a message with bytes of a blob, which are read when the client takes them.
+/// Send a message with bytes of a blob. Bytes of a large message are read when the client has room for them.
 async fn send_part(call: &mut Call, blob: &Arc<dyn Blob>, part: Part) -> Result<(), End> {
     let Part { at, offset, length } = part;
     let head = 2 + encoded_len_varint(offset) + encoded_len_varint(length as u64);
-    // A large one has its memory when the client takes it.
+    // The memory for a large message is allocated in pieces, when the client has room for them.
     let mut bytes = BytesMut::with_capacity(5 + head + if length <= SMALL { length } else { 0 });
     put_prefix(&mut bytes, head + length);
     bytes.extend_from_slice(&[0x08]); // field 1 of ReadContentResponse: an integer
@@ -171,7 +171,7 @@ async fn send_part(call: &mut Call, blob: &Arc<dyn Blob>, part: Part) -> Result<
     encode_varint(length as u64, &mut bytes);
     let mut done = 0;
     if length <= SMALL {
-        // First, so that headers and data go out together.
+        // Data is read before anything is sent, so that headers and data are sent together.
         let read = read_piece(call, blob, bytes, at, length).await?;
         return call.send_bytes(read.freeze(), head + length).await;
     }
@@ -188,7 +188,7 @@ async fn send_part(call: &mut Call, blob: &Arc<dyn Blob>, part: Part) -> Result<
     Ok(())
 }
 
-/// Append so many bytes of a blob.
+/// Append `size` bytes of a blob to `bytes`.
 async fn read_piece(
     call: &Call,
     blob: &Arc<dyn Blob>,
@@ -209,7 +209,7 @@ async fn read_piece(
     Ok(call.shared.threads.run(read).await?)
 }
 
-/// An error within a message cannot be sent: the call is reset, and the log says why.
+/// Convert an error that occurred within a message: it cannot be sent, so the call is reset and the error is logged.
 fn cut(call: &Call, end: End) -> End {
     if let End::Refused(refused) = &end {
         call.log_refusal(refused);
@@ -245,16 +245,16 @@ pub(super) async fn abort(call: &mut Call) -> Result<(), End> {
     call.answer(&()).await
 }
 
-/// The lease of a call, if it has one and the service offers leases.
+/// The lease in the headers of a call, if there is one and the service offers leases.
 pub(super) fn lease_of(call: &Call) -> Result<Option<String>, Refusal> {
     let Some(lease) = call.header(LEASE).filter(|_| call.shared.settings.leases) else { return Ok(None) };
     check_lease(&lease)?;
     Ok(Some(lease))
 }
 
-/// Let what is not there count as removed, but for our own client.
+/// Treat the removal of a missing blob or ingest as success, except for Steelyard's client.
 ///
-/// containerd keeps its record of an ingest whose Abort fails, and ends its collection at the first Delete that fails.
+/// containerd keeps its record of an ingest if the Abort fails, and ends its garbage collection at the first Delete that fails.
 fn absent_is_fine(call: &Call, removed: Result<(), Refusal>) -> Result<(), Refusal> {
     match removed {
         Err(refused) if refused.is_absence() && call.header(EXACT).is_none() => Ok(()),
@@ -282,7 +282,7 @@ mod tests {
     use super::*;
     use crate::store::Result;
 
-    /// A blob without a name, which says on which thread it was closed.
+    /// A blob whose file has no name any more. Reports the thread on which it is closed.
     struct Nameless(Sender<String>);
 
     impl Blob for Nameless {

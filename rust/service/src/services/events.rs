@@ -1,4 +1,4 @@
-//! `containerd.services.events.v1.Events`: the changes of this process, as containerd's events.
+//! `containerd.services.events.v1.Events`: the changes made by this process, as containerd's events.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -21,13 +21,13 @@ use crate::store::Events;
 use crate::times::timestamp;
 use crate::values::{filters_value, signed};
 
-/// The events that containerd has, too.
+/// The types of events that containerd has too.
 const TYPES: [&str; 5] = ["type==created", "type==deleted", "type==name_set", "type==name_moved", "type==name_removed"];
 
-/// How long a store that cannot notify is waited for.
+/// How long each wait lasts on a store that cannot notify.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Send each event that matches, as long as the client listens.
+/// Send each event that matches, until the client ends the call or the server drains.
 pub(super) async fn subscribe(call: &mut Call) -> Result<(), End> {
     let request: SubscribeRequest = call.request().await?;
     let filters = filters_value(request.filters)?;
@@ -39,7 +39,7 @@ pub(super) async fn subscribe(call: &mut Call) -> Result<(), End> {
         return Err(Refusal::busy("subscribers", &text).into());
     };
     let mut events = call.store(|store| store.events(&TYPES)).await?;
-    // The client learns that it hears of all that happens from here on.
+    // The headers tell the client that it receives all events from now on.
     call.sender.begin()?;
     loop {
         let taken;
@@ -75,7 +75,7 @@ pub(super) async fn subscribe(call: &mut Call) -> Result<(), End> {
 async fn wait(threads: crate::threads::Threads, events: Box<dyn Events>) -> Result<Box<dyn Events>, Refusal> {
     let (notify, notified) = oneshot::channel();
     if events.when_ready(Box::new(move || notify.send(()).unwrap_or_default())) {
-        // Without a notification the sender is dropped.
+        // If the subscription ends without a notification, the sender is dropped, which ends this wait too.
         drop(notified.await);
         return Ok(events);
     }
@@ -86,7 +86,7 @@ async fn wait(threads: crate::threads::Threads, events: Box<dyn Events>) -> Resu
     threads.run(waited).await
 }
 
-/// An event as containerd has it.
+/// An event in containerd's form.
 struct Change<'a> {
     namespace: &'a str,
     topic: &'static str,
@@ -142,7 +142,7 @@ impl<'a> Change<'a> {
     }
 }
 
-/// The fields that containerd's filters of events have.
+/// The fields of containerd's event filters.
 impl Subject for Change<'_> {
     fn field(&self, path: &[String]) -> Option<Value<'_>> {
         let path: Vec<_> = path.iter().map(String::as_str).collect();
@@ -160,7 +160,7 @@ impl Subject for Change<'_> {
     }
 }
 
-/// containerd names the type without a host.
+/// Pack a message into an `Any`. Like containerd, the type URL has no host.
 fn any(name: &str, message: &impl Message) -> Any {
     Any { type_url: name.to_owned(), value: message.encode_to_vec() }
 }

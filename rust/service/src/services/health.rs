@@ -17,7 +17,7 @@ pub(super) async fn check(call: &mut Call) -> Result<(), End> {
     call.answer(&response).await
 }
 
-/// Send the state of a service, and each change of it.
+/// Send the state of a service now and after each change.
 pub(super) async fn watch(call: &mut Call) -> Result<(), End> {
     let request: HealthCheckRequest = call.request().await?;
     call.subject = request.service;

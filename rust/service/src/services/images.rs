@@ -1,4 +1,4 @@
-//! `containerd.services.images.v1.Images`: the image names of the store, so that a client finds all of a store here.
+//! `containerd.services.images.v1.Images`: the image names of the store.
 
 use steelyard_core::digest::Digest;
 use steelyard_core::model::{Labels, Target, check_labels};
@@ -8,7 +8,7 @@ use crate::proto::images as pb;
 use crate::refusal::Refusal;
 use crate::values::{EXACT, check_name, filters_value, image_message, labels_value, paths, target_value};
 
-/// A header of our own client: Update and Delete change a name only if it holds this digest.
+/// A header of Steelyard's client: Update and Delete change a name only if its target has this digest.
 const EXPECTED: &str = "steelyard-expected";
 
 pub(super) async fn get(call: &mut Call) -> Result<(), End> {

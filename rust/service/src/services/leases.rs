@@ -12,13 +12,13 @@ use crate::refusal::Refusal;
 use crate::times::now_ns;
 use crate::values::{EXPIRE, check_lease, check_ref, filters_value, head, lease_message};
 
-/// The longest time of a lease: a hundred years.
+/// The longest duration of a lease: a hundred years.
 const LONGEST: Duration = Duration::from_secs(36_525 * 86_400);
 
-/// One that has ended already ends at once, as in containerd.
+/// The shortest duration of a lease. A lease whose end is in the past ends at once, as in containerd.
 const SOONEST: Duration = Duration::from_micros(1);
 
-/// The types of resources that containerd has, and a store has not.
+/// The types of resources that exist in containerd, but not in a store.
 const OTHER_TYPES: [&str; 2] = ["snapshots", "images"];
 
 pub(super) async fn create(call: &mut Call) -> Result<(), End> {
@@ -37,7 +37,7 @@ pub(super) async fn create(call: &mut Call) -> Result<(), End> {
     call.answer(&pb::CreateResponse { lease: Some(lease_message(lease)) }).await
 }
 
-/// Only a collection collects garbage, so `sync` has no effect.
+/// Delete a lease. `sync` has no effect: garbage is removed by collections only.
 pub(super) async fn delete(call: &mut Call) -> Result<(), End> {
     let request: pb::DeleteRequest = call.request().await?;
     let id = lease_of(call, request.id)?;
@@ -86,7 +86,7 @@ fn lease_of(call: &mut Call, id: String) -> Result<String, Refusal> {
     Ok(id)
 }
 
-/// The time that a lease has, by its label.
+/// The duration of a lease, from the value of its label.
 fn expires(text: Option<String>) -> Result<Duration, Refusal> {
     let Some(text) = text else { return Ok(LONGEST) };
     let Some(end_ns) = rfc3339::parse(&text) else {
@@ -101,7 +101,7 @@ fn expires(text: Option<String>) -> Result<Duration, Refusal> {
     Ok(Duration::from_nanos(u64::try_from(left).unwrap_or(0)).max(SOONEST))
 }
 
-/// The digest, or the ref, of a resource.
+/// The digest or the ref of a resource.
 fn resources_of(resource: Option<pb::Resource>) -> Result<Resources, Refusal> {
     let pb::Resource { id, r#type: kind } = resource.unwrap_or_default();
     let shown = head(&kind);

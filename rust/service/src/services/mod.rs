@@ -36,7 +36,7 @@ pub(crate) async fn serve(mut call: Call) {
     call.end(ended);
 }
 
-/// Answer a call within the time that its client gives it.
+/// Answer a call within the timeout of its client.
 async fn answer(call: &mut Call) -> Result<(), End> {
     call.check_namespace()?;
     match call.deadline() {

@@ -57,7 +57,7 @@ fn answer(call: &Call, question: Option<&Question>) -> Answer {
     }
 }
 
-/// A file and those that it imports, each once.
+/// A file and all files that it imports, directly or not, each once.
 fn with_imports(file: &FileDescriptorProto) -> Vec<Vec<u8>> {
     let mut waiting = VecDeque::from([file]);
     let (mut seen, mut encoded) = (BTreeSet::from([file.name()]), Vec::new());
@@ -69,7 +69,7 @@ fn with_imports(file: &FileDescriptorProto) -> Vec<Vec<u8>> {
     encoded
 }
 
-/// Whether a file declares a service, a method, a message or an enum of that full name.
+/// Whether a file declares a service, a method, a message or an enum with this full name.
 fn has(file: &FileDescriptorProto, symbol: &str) -> bool {
     let Some(name) = symbol.strip_prefix(file.package()).and_then(|rest| rest.strip_prefix('.')) else { return false };
     let service = |service: &prost_types::ServiceDescriptorProto| match name.strip_prefix(service.name()) {

@@ -1,6 +1,6 @@
-//! The Write call: one ingest, driven by the messages of one stream.
+//! The Write call: one ingest, controlled by the messages of one stream.
 //!
-//! Each message is answered before the next one is looked at. The rules that the types do not show are in docs/containerd.md.
+//! Each message is answered before the next one is processed. docs/containerd.md has the rules that the types do not show.
 
 use std::sync::Arc;
 
@@ -21,10 +21,10 @@ use crate::store::{Ingest, Opening, Store};
 use crate::times::timestamp;
 use crate::values::{EXACT, check_ref, labels_value, signed};
 
-/// A header of our own client: what the digests in the responses are to be of, where `expected` does not say.
+/// A header of Steelyard's client: the algorithm of the digests in the responses, if there is no `expected`.
 const ALGORITHM: &str = "steelyard-algorithm";
 
-/// Bytes that are gathered for a store which takes them on a thread only.
+/// Bytes that are gathered for one `write` on a thread, if the ingest does not accept them with `push`.
 const GATHERED: usize = 1 << 20;
 
 const WRITE: i32 = WriteAction::Write as i32;
@@ -32,14 +32,14 @@ const COMMIT: i32 = WriteAction::Commit as i32;
 
 /// Serve a Write call.
 ///
-/// However it ends, the ingest is closed, which keeps what it holds, unless it was committed or aborted.
+/// However the call ends, the ingest is closed. Its bytes are kept, unless it was committed or aborted.
 pub(super) async fn write(call: &mut Call) -> Result<(), End> {
     let first = receive(call).await?.ok_or_else(|| Refusal::malformed("the call ended without a request"))?;
     check_ref(&first.request.r#ref)?;
     call.subject.clone_from(&first.request.r#ref);
     let mut stream = open(call, &first.request).await?;
     let served = serve(call, &mut stream, first).await;
-    // Before the client hears of the end: it may come again at once.
+    // The ingest is closed before the client is told the outcome, because the client may open the ref again at once.
     stream.close().await;
     served
 }
@@ -60,17 +60,17 @@ async fn serve(call: &mut Call, stream: &mut Stream, first: Incoming) -> Result<
     }
 }
 
-/// An open ingest, and what the client has said of it so far.
+/// An open ingest, with the total and the expected digest that the client has sent so far.
 struct Stream {
     shared: Arc<Shared>,
     opening: Opening,
     lease: Option<String>,
     exact: bool,
-    /// One that is negative is met by no size, until a later message says another.
+    /// The total that the client has sent, 0 if none. No size matches a negative total; a later message can replace it.
     total: i64,
-    /// None once it is closed.
+    /// `None` once it is closed.
     ingest: Option<Arc<dyn Ingest>>,
-    /// The last answer. It is still right where nothing but the total was said since.
+    /// The last answer. It stays correct, except for the total, until a message changes the ingest.
     last: Option<WriteContentResponse>,
 }
 
@@ -86,7 +86,7 @@ async fn open(call: &mut Call, first: &WriteContentRequest) -> Result<Stream, En
     let exact = call.header(EXACT).is_some();
     let mut stream = Stream { shared, opening, lease, exact, total: first.total, ingest: None, last: None };
     let (lease, opening) = (stream.lease.clone(), stream.opening.clone());
-    // CANCEL: an ingest that nothing waits for any more is dropped, which closes it.
+    // CANCEL: if the call is cancelled meanwhile, the opened ingest is dropped, which closes it.
     let opened = call.store(move |store| store.ingest(lease.as_deref(), &opening)).await?;
     call.shared.metrics.ingests(1);
     stream.ingest = Some(opened);
@@ -103,9 +103,9 @@ impl Stream {
         self.ingest.as_ref().map(Arc::clone).ok_or_else(closed)
     }
 
-    /// Do what a message asks for, and return its action and the answer.
+    /// Process a message. Returns its action and the answer.
     ///
-    /// As containerd has it, a later ref, the data of a STAT, and an action that there is not, change nothing.
+    /// As in containerd, three things are ignored: a ref after the first message, the data of a STAT, and an unknown action.
     async fn answer(&mut self, call: &mut Call, message: Incoming) -> Result<(i32, WriteContentResponse), End> {
         let Incoming { request, rest } = message;
         self.take_hints(call, &request).await?;
@@ -115,7 +115,7 @@ impl Stream {
             if !appends
                 && let Some(last) = &self.last
                 && !(last.digest.is_empty() && last.offset > 0)
-                // An error if the ingest was aborted; it does not wait. Other stores cannot say.
+                // An empty push fails if the ingest was aborted, and does not wait. Other stores return `Short`.
                 && self.ingest()?.push(&[])? == Pushed::Taken
             {
                 let total = if self.total == 0 { last.total } else { self.total };
@@ -147,14 +147,14 @@ impl Stream {
         Ok((action, self.act(action, None, labels).await?))
     }
 
-    /// Whether the data of a message goes to the end of the ingest, and the client is ours, which asks for the digest when it wants it.
+    /// Whether a message appends at the end of the ingest and comes from Steelyard's client, which sends a STAT when it needs the digest.
     ///
-    /// Then the answer is known without the ingest: nothing waits for its hash, which is made beside the next messages.
+    /// The answer is then known without the ingest: nothing waits for the hash, which is computed while further messages arrive.
     fn continues(&self, offset: i64) -> bool {
         self.exact && self.last.as_ref().is_some_and(|last| last.offset == offset)
     }
 
-    /// Take over the total and the expected digest of a message; what it does not say stays as it was.
+    /// Take the total and the expected digest from a message, as far as it has them.
     async fn take_hints(&mut self, call: &Call, request: &WriteContentRequest) -> Result<(), End> {
         if request.total > 0 {
             self.total = request.total;
@@ -169,10 +169,10 @@ impl Stream {
         Ok(())
     }
 
-    /// End the ingest if the blob that it is to become is there already.
+    /// End the ingest if the expected blob is stored already.
     ///
-    /// Only a store that opens an ingest protects the blob that it finds, by the lease or for the grace time. So the ingest is opened
-    /// again, which fails. If the blob is gone by then, the ingest goes on.
+    /// A store protects a blob that it finds, by the lease or for the grace time, only when it opens an ingest. So the ingest is closed and
+    /// opened again, which fails with `ALREADY_EXISTS`. If the blob has been removed meanwhile, opening succeeds, and the ingest continues.
     async fn refuse_stored(&mut self, call: &Call, expected: Digest) -> Result<(), End> {
         let (ingest, lease) = (self.ingest()?, self.lease.clone());
         let opening = Opening { total: None, ..self.opening.clone() };
@@ -181,7 +181,7 @@ impl Stream {
                 Err(refused) if refused.is_absence() => return Ok(None),
                 other => other?,
             };
-            // If it was aborted, the ref may be another's by now.
+            // Fails if the ingest was aborted: the ref may belong to another writer by now.
             ingest.status()?;
             ingest.close();
             store.ingest(lease.as_deref(), &opening).map(Some)
@@ -192,13 +192,13 @@ impl Stream {
         Ok(())
     }
 
-    /// Have the ingest end at the offset of a message.
+    /// Move the end of the ingest to the offset of a message.
     async fn prepare(&self, offset: i64) -> Result<(), Refusal> {
         let (ingest, name) = (self.ingest()?, self.opening.name.clone());
         self.shared.threads.run(move || prepare(&*ingest, &name, offset)).await
     }
 
-    /// Append the data of a message that is received in parts: `first`, and `rest` bytes more.
+    /// Append the data of a message that is received in parts: `first`, and `rest` further bytes.
     async fn append(&self, call: &mut Call, first: Bytes, mut rest: usize) -> Result<(), End> {
         let ingest = self.ingest()?;
         let mut data = first;
@@ -224,19 +224,19 @@ impl Stream {
         }
     }
 
-    /// Wait until there is room for so many bytes.
+    /// Wait until there is room for `size` bytes.
     async fn room(&self, ingest: &Arc<dyn Ingest>, size: usize) -> Result<(), Refusal> {
         let (notify, notified) = oneshot::channel();
         if !ingest.when_room(size, Box::new(move || notify.send(()).unwrap_or_default())) {
             let ingest = Arc::clone(ingest);
             self.shared.threads.run_always(move || ingest.flush());
         }
-        // Without a notification the sender is dropped.
+        // If there is no notification, the sender is dropped, which ends this wait too.
         drop(notified.await);
         Ok(())
     }
 
-    /// Append the data of a small message, commit if that is asked for, and return the answer.
+    /// Append the data of a small message, commit if that is the action, and return the answer.
     async fn act(
         &mut self,
         action: i32,
@@ -276,7 +276,7 @@ impl Stream {
         Ok(answer)
     }
 
-    /// Free the ref; what is there stays, durably.
+    /// Close the ingest: its bytes are kept durably, and its ref becomes free.
     async fn close(&mut self) {
         let (done, is_done) = oneshot::channel();
         if let Some(end) = self.end() {
@@ -289,7 +289,7 @@ impl Stream {
         }
     }
 
-    /// The end of the ingest, for a thread that may wait; None if it has ended.
+    /// Return a function that closes the ingest, for a thread that may block; `None` if it is closed already.
     fn end(&mut self) -> Option<impl FnOnce() + Send + use<>> {
         let ingest = self.ingest.take()?;
         let (shared, name) = (Arc::clone(&self.shared), self.opening.name.clone());
@@ -303,16 +303,16 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // CANCEL: the call was dropped. The bytes are kept, and the ref becomes free as soon as a thread comes to it.
+        // CANCEL: the call was dropped. The bytes are kept, and the ref becomes free once a thread has closed the ingest.
         if let Some(end) = self.end() {
             self.shared.threads.run_always(end);
         }
     }
 }
 
-/// Have an ingest end at the offset of a message: 0 starts over, and a negative one appends.
+/// Move the end of an ingest to the offset of a message: 0 starts over, a negative offset appends at the end.
 fn prepare(ingest: &dyn Ingest, name: &str, offset: i64) -> Result<(), Refusal> {
-    // Not the offset that the ingest has counted, which also an aborted one still has.
+    // `status` fails for an aborted ingest. A counter in memory would not.
     let current = ingest.status()?.offset;
     match u64::try_from(offset) {
         Ok(0) if current > 0 => ingest.truncate(0),
@@ -333,7 +333,7 @@ fn response(ingest: &dyn Ingest, action: i32, total: i64) -> Result<WriteContent
     })
 }
 
-/// Receive data that nothing is done with.
+/// Receive `rest` bytes of data and discard them.
 async fn skip(call: &mut Call, mut rest: usize) -> Result<(), End> {
     while rest > 0 {
         rest -= call.receive_some(rest).await?.len();

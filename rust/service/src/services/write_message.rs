@@ -1,4 +1,4 @@
-//! The messages of a Write. Of a large one the data is received in parts, and is never in memory as a whole.
+//! The messages of a Write. The data of a large message is received in parts, and is never in memory as a whole.
 //!
 //! Spec: protobuf's encoding: fields in any order, each a tag (number and wire type) and a value.
 
@@ -14,18 +14,18 @@ use crate::refusal::Refusal;
 /// Messages up to this size are received as a whole.
 const WHOLE: usize = 64 << 10;
 
-/// Of a larger one as many bytes are looked at first. The fields before the data rarely take more.
+/// The bytes of a larger message that are received and parsed first. The fields before the data rarely take more.
 const HEAD: usize = 4 << 10;
 
-/// The field with the data, and the only one that may come after it.
+/// The number of the data field, and of the only field that may follow it.
 const DATA: u32 = 6;
 const LABELS: u32 = 7;
 
-/// Where the bytes of messages come from: a call, or in tests memory.
+/// The source of messages: a call or, in tests, memory.
 pub(super) trait Source {
-    /// The length of the next message; None when there is none.
+    /// Receive the length of the next message; `None` after the last one.
     async fn length(&mut self) -> Result<Option<usize>, End>;
-    /// So many of its next bytes.
+    /// Receive exactly `size` bytes of the message.
     async fn exactly(&mut self, size: usize) -> Result<Bytes, End>;
 }
 
@@ -41,20 +41,21 @@ impl Source for Call {
 
 /// A message, or its beginning.
 pub(super) struct Incoming {
-    /// Its fields. The data may be the first part of it.
+    /// Its fields. The data may be incomplete.
     pub(super) request: WriteContentRequest,
-    /// The part that is still to be received; None: it is whole.
+    /// The part that is still to be received; `None` if the message is complete.
     pub(super) rest: Option<Rest>,
 }
 
-/// The rest of a message, in bytes.
+/// The rest of a message.
 pub(super) struct Rest {
+    /// Further bytes of the data.
     pub(super) data: usize,
-    /// The fields after the data.
+    /// Bytes of the fields after the data.
     pub(super) after: usize,
 }
 
-/// Receive the next message; None when the client has sent its last.
+/// Receive the next message, or the beginning of a large one; `None` after the client's last message.
 pub(super) async fn receive(source: &mut impl Source) -> Result<Option<Incoming>, End> {
     let Some(length) = source.length().await? else { return Ok(None) };
     if length <= WHOLE {
@@ -68,14 +69,14 @@ pub(super) async fn receive(source: &mut impl Source) -> Result<Option<Incoming>
             None if head.len() == length => return Ok(Some(Incoming { request: decode(head)?, rest: None })),
             None if head.len() >= REQUEST => return Err(too_large(length, REQUEST).into()),
             None => {
-                // A long ref, for example.
+                // The fields before the data take more than `HEAD`: the ref may be long, for example.
                 let more = source.exactly(head.len().min(length - head.len())).await?;
                 head = [head, more].concat().into();
             }
         }
     };
     let Some(after) = (length - found.begin).checked_sub(found.size) else {
-        return Err(malformed("its data is longer than it is").into());
+        return Err(malformed("the data is longer than the message").into());
     };
     if after > REQUEST {
         return Err(too_large(after, REQUEST).into());
@@ -85,7 +86,7 @@ pub(super) async fn receive(source: &mut impl Source) -> Result<Option<Incoming>
     request.data = head.split_to(head.len().min(found.size));
     let data = found.size - request.data.len();
     if data == 0 {
-        // The head reaches beyond the data.
+        // `head` includes all data, and now holds the first bytes after it.
         let more = source.exactly(after - head.len()).await?;
         request.labels = labels(request.labels, [head, more].concat().into())?;
         return Ok(Some(Incoming { request, rest: None }));
@@ -93,23 +94,23 @@ pub(super) async fn receive(source: &mut impl Source) -> Result<Option<Incoming>
     Ok(Some(Incoming { request, rest: Some(Rest { data, after }) }))
 }
 
-/// Receive the fields after the data.
+/// Receive the fields after the data. Returns the labels before and after it.
 pub(super) async fn receive_labels(source: &mut impl Source, before: Labels, after: usize) -> Result<Labels, End> {
     labels(before, source.exactly(after).await?)
 }
 
-/// The labels of a message: those before its data, and those after it. All other fields have to come before the data, as every encoder
-/// has them: by their numbers.
+/// The labels of a message, before and after its data. All other fields must come before the data; encoders write fields in the order of
+/// their numbers.
 fn labels(mut before: Labels, after: Bytes) -> Result<Labels, End> {
     if !has_labels_only(&after).map_err(|error| malformed(&error.to_string()))? {
-        return Err(malformed("of a large one, only labels may come after the data").into());
+        return Err(malformed("a large message may have only labels after the data").into());
     }
     let request: WriteContentRequest = decode(after)?;
     before.extend(request.labels);
     Ok(before)
 }
 
-/// Whether there are no other fields among these, but for unknown ones. Also a field with no value would change what was said before.
+/// Whether there are only labels and unknown fields among these. Any other field, even an empty one, would override an earlier value.
 fn has_labels_only(mut fields: &[u8]) -> Result<bool, DecodeError> {
     while !fields.is_empty() {
         let (field, wire) = decode_key(&mut fields)?;
@@ -121,21 +122,22 @@ fn has_labels_only(mut fields: &[u8]) -> Result<bool, DecodeError> {
     Ok(true)
 }
 
-/// Where the data of a message is, in bytes from its beginning.
+/// The position of the data, in bytes from the beginning of the message.
 struct Found {
-    /// Its field begins.
+    /// Where its field begins, with the tag.
     tag: usize,
-    /// It begins.
+    /// Where the data begins.
     begin: usize,
+    /// The size of the data.
     size: usize,
 }
 
-/// Find the data; None if it is not in this beginning of a message.
+/// Find the data in the beginning of a message; `None` if it is not there.
 fn find_data(head: &Bytes) -> Result<Option<Found>, Refusal> {
     let mut rest = &head[..];
     loop {
         let tag = head.len() - rest.len();
-        // A tag and a length take at most ten bytes each: with fewer, they may be cut.
+        // A tag and a length take at most ten bytes each: with fewer bytes left, they may be incomplete.
         if rest.len() < 20 {
             return Ok(None);
         }
@@ -146,7 +148,7 @@ fn find_data(head: &Bytes) -> Result<Option<Found>, Refusal> {
             WireType::SixtyFourBit => 8,
             WireType::ThirtyTwoBit => 4,
             WireType::LengthDelimited => usize::try_from(number()?).unwrap_or(usize::MAX),
-            WireType::StartGroup | WireType::EndGroup => return Err(malformed("it has a group")),
+            WireType::StartGroup | WireType::EndGroup => return Err(malformed("a field is a group")),
         };
         if field == DATA && wire == WireType::LengthDelimited {
             return Ok(Some(Found { tag, begin: head.len() - rest.len(), size }));

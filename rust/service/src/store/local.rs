@@ -31,7 +31,7 @@ const TAKEN: usize = 256;
 
 /// A local store.
 pub struct LocalStore {
-    /// None at the end: a store is closed when nothing holds it.
+    /// `None` after the end of the service: a store closes when its last reference is dropped.
     core: RwLock<Option<Arc<Core>>>,
     recent: Recent,
 }
@@ -189,7 +189,7 @@ impl Store for LocalStore {
         if let Some(blob) = self.recent.blob(digest) {
             return Some(blob);
         }
-        // An error is found again by `blob`.
+        // `blob` reports an error again.
         let blob = Arc::new(self.volume().ok()?.blob_cached(digest).ok()??);
         self.recent.add_blob(&blob, Purpose::Use);
         Some(blob)
@@ -266,7 +266,7 @@ impl Ingest for CoreIngest {
     }
 
     fn close(&self) {
-        // The bytes after the last checkpoint may be lost then; the next stream begins at the offset that it is told.
+        // After a failure, the bytes after the last checkpoint may be lost; the next stream is told the offset at which it continues.
         CoreIngest::close(self).ok();
     }
 }
@@ -288,7 +288,7 @@ impl Events for Subscription {
     }
 }
 
-/// The keys of the labels that the field paths of an update name, or None for all labels.
+/// The keys of the labels in the field paths of an update; `None` for all labels.
 fn label_keys(paths: &[String]) -> Result<Option<Vec<String>>> {
     let mut keys = Vec::new();
     let mut all = paths.is_empty();
@@ -302,7 +302,7 @@ fn label_keys(paths: &[String]) -> Result<Option<Vec<String>>> {
     Ok((!all).then_some(keys))
 }
 
-/// The change that the field paths of an update name: the target, all labels, single labels.
+/// The change that the field paths of an update describe: the target, all labels, or single labels.
 fn image_change(target: Target, labels: Labels, paths: &[String]) -> Result<Change> {
     let mut keys = Vec::new();
     for path in paths {
@@ -325,7 +325,7 @@ fn fixed(path: &str, can_change: &str) -> Refusal {
     Refusal::invalid(&format!("field path {path:?}: only {can_change} can be updated"))
 }
 
-/// A new ID of a lease.
+/// Generate the ID of a lease.
 fn new_lease() -> Result<String> {
     let mut random = [0; 16];
     getrandom(&mut random, GetRandomFlags::empty()).map_err(|error| Error::io(&error.into(), "", "getrandom"))?;

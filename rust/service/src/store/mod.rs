@@ -1,4 +1,4 @@
-//! The interface of a store for the calls. Its methods may wait; they are called on `threads`.
+//! The interface through which calls use a store. Its methods may block, so they are called on `threads`.
 
 mod local;
 mod recent;
@@ -23,19 +23,19 @@ pub type Result<T> = std::result::Result<T, Refusal>;
 pub struct Opening {
     /// Its ref.
     pub name: String,
-    /// The size that it will have, if that is known.
+    /// The size of the blob, if it is known.
     pub total: Option<u64>,
-    /// The digest that it will have, if that is known.
+    /// The digest of the blob, if it is known.
     pub expected: Option<Digest>,
-    /// The algorithm of its digest, where `expected` does not say.
+    /// The algorithm of its digest, if there is no `expected`.
     pub algorithm: Option<Algorithm>,
 }
 
-/// A store. The lease of a method protects what is stored, or what is found to be stored.
+/// A store. A lease that is passed to a method protects the blob that is stored or found in the store.
 #[allow(missing_docs, reason = "the calls of the protocol; see the interfaces of `steelyard.content`")]
 pub trait Store: Send + Sync + 'static {
     fn info(&self, digest: &Digest) -> Result<Info>;
-    /// Set labels: those that the field paths name, or all.
+    /// Set the labels in the field paths, or all labels if there are no paths.
     fn update(&self, digest: &Digest, labels: Labels, paths: &[String]) -> Result<Info>;
     fn walk(&self, filters: &[String]) -> Result<Box<dyn Walk>>;
     fn delete(&self, lease: Option<&str>, digest: &Digest) -> Result<()>;
@@ -65,26 +65,26 @@ pub trait Store: Send + Sync + 'static {
     fn lease_resources(&self, id: &str) -> Result<Resources>;
     fn delete_lease(&self, id: &str) -> Result<()>;
 
-    /// Subscribe to the changes of these types, in the language of filters.
+    /// Subscribe to changes. `types` are filters; an event that matches one of them is delivered.
     fn events(&self, types: &[&str]) -> Result<Box<dyn Events>>;
 
-    /// The info of a blob, if that needs no waiting: it was read a moment before.
+    /// The info of a blob, if it is available without blocking because it was read a moment before.
     fn info_now(&self, _digest: &Digest) -> Option<Info> {
         None
     }
 
-    /// Open a blob, if that needs no waiting.
+    /// Open a blob, if that is possible without blocking.
     fn blob_now(&self, _digest: &Digest) -> Option<Arc<dyn Blob>> {
         None
     }
 
-    /// Close the blobs that were kept open for a next call which did not come in time. Returns when to do so again; None: none is
-    /// left. It may wait.
+    /// Close the blobs that were kept open for a next call and have expired. Returns the time until the next such call, or `None` if no
+    /// blob is left. May block.
     fn close_expired(&self) -> Option<Duration> {
         None
     }
 
-    /// Close all that is kept open: there are no more calls.
+    /// Close everything that is kept open: there are no more calls.
     fn end(&self) {}
 }
 
@@ -94,55 +94,57 @@ pub trait Blob: Send + Sync {
     fn size(&self) -> u64;
     /// Fill the buffer from `offset`.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<()>;
-    /// Do the same if that needs no waiting; false: it was not done.
+    /// Fill the buffer from `offset` if that is possible without blocking. Returns whether it was done.
     fn read_now(&self, _buffer: &mut [u8], _offset: u64) -> bool {
         false
     }
-    /// Whether its end needs no waiting. The last use of a file without a name frees its space, which takes long.
+    /// Whether closing it does not block. If its file has no name any more, closing may free the space of the file, which takes long.
     fn closes_at_once(&self) -> bool {
         true
     }
 }
 
-/// An open ingest. One call at a time uses it.
+/// An open ingest. Only one call at a time uses it.
 pub trait Ingest: Send + Sync {
-    /// The status of it. An error if it was aborted.
+    /// The status of the ingest. Fails if it was aborted.
     fn status(&self) -> Result<Status>;
     /// The digest of the bytes so far.
     fn digest(&self) -> Result<Digest>;
     /// Append bytes.
     fn write(&self, data: &[u8]) -> Result<()>;
-    /// Accept bytes to be written later, if that needs no waiting.
+    /// Accept bytes to be written later, if that is possible without blocking.
     fn push(&self, _data: &[u8]) -> Result<Pushed> {
         Ok(Pushed::Short)
     }
-    /// Notify when there is room for so many bytes more. False: the caller calls `flush` on a thread that may wait.
+    /// Call `notify` when there is room for `size` further bytes. If this returns false, the caller must call `flush` on a thread that may
+    /// block.
     fn when_room(&self, _size: usize, notify: Notify) -> bool {
         notify();
         true
     }
-    /// Write the bytes that were accepted.
+    /// Write the accepted bytes.
     fn flush(&self) {}
-    /// Cut it to its first bytes.
+    /// Cut the ingest to its first `size` bytes.
     fn truncate(&self, size: u64) -> Result<()>;
-    /// Publish it under its digest, and close it whatever happens.
+    /// Publish the ingest under its digest. Also closes it, in case of an error too.
     fn commit(&self, size: Option<u64>, expected: Option<&Digest>, labels: Option<Labels>) -> Result<Info>;
-    /// Keep what it holds, durably, and free the ref. A second call does nothing.
+    /// Keep the bytes durably and free the ref. A second call has no effect.
     fn close(&self);
 }
 
 /// Blobs in the order of their digests.
 pub trait Walk: Send {
-    /// The next of them; none at the end.
+    /// The next blobs; an empty list at the end.
     fn next(&mut self) -> Result<Vec<Info>>;
 }
 
-/// A subscription.
+/// A subscription to changes.
 pub trait Events: Send + Sync {
-    /// The items that are there; None when there will be no more.
+    /// Take the items so far; `None` when there will be no more.
     fn take(&self) -> Result<Option<Vec<Item>>>;
-    /// Notify when there is something to take, perhaps before this returns. False: it cannot; call `wait`.
+    /// Call `notify` when there are items to take, possibly before this returns. If this returns false, the subscription cannot notify: call
+    /// `wait`.
     fn when_ready(&self, notify: Notify) -> bool;
-    /// Wait so long for something to take.
+    /// Block until there are items to take, at most for this duration.
     fn wait(&self, _most: Duration) {}
 }

@@ -1,6 +1,7 @@
-//! Blobs that were asked about or read a moment before: a containerd asks for the info of a blob, and opens it, for each 32 KiB that it reads.
+//! Blobs whose info or data was requested a moment before. For each 32 KiB that a containerd reads, it requests the info of the blob and
+//! opens the blob again.
 //!
-//! An entry counts for a short time, and only as long as its file has its name and is unchanged: each use looks at the file.
+//! An entry is valid for a short time, and only as long as its file has its name and is unchanged: each use checks the file.
 
 use std::collections::HashMap;
 use std::mem::take;
@@ -11,28 +12,28 @@ use steelyard_core::digest::Digest;
 use steelyard_core::model::Info;
 use steelyard_core::volume::blob::Blob;
 
-/// How long an entry counts. Labels that another program changes meanwhile are seen after it.
+/// How long an entry is valid. Labels that another program has changed are seen after this time at the latest.
 const LIFE: Duration = Duration::from_millis(200);
 
 /// The most open files.
 const MOST: usize = 64;
 
-/// The most of them before none is opened for an info: a client may ask for very many, one after the other.
+/// From this number of open files on, none is opened for an info: a client may request the infos of very many blobs.
 const MOST_FOR_INFOS: usize = MOST / 2;
 
 /// The purpose for which a blob was opened.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// To be read: its use is recorded.
+    /// For reading: the time of use is recorded.
     Use,
-    /// To see whether an info still counts.
+    /// To check whether an info is still valid.
     Look,
 }
 
 struct Entry {
     blob: Arc<Blob>,
     purpose: Purpose,
-    /// With how often labels had been changed by this process before.
+    /// The info, with the number of label changes by this process before it was read.
     info: Option<(u64, Info)>,
     since: Instant,
 }
@@ -40,7 +41,7 @@ struct Entry {
 #[derive(Default)]
 struct Kept {
     entries: HashMap<Digest, Entry>,
-    /// Those that no longer count, until they are closed: that may take long.
+    /// Blobs of entries that are no longer valid. They are closed later, on a thread, because that may take long.
     ended: Vec<Arc<Blob>>,
 }
 
@@ -54,17 +55,17 @@ impl Kept {
     }
 }
 
-/// Blobs that were asked about or read a moment before.
+/// Blobs whose info or data was requested a moment before.
 #[derive(Default)]
 pub(super) struct Recent(Mutex<Kept>);
 
 impl Recent {
-    /// The open blob, if its file still has its name.
+    /// The blob, if it is open for reading and the entry is still valid.
     pub(super) fn blob(&self, digest: &Digest) -> Option<Arc<Blob>> {
         self.current(digest, |entry| (entry.purpose == Purpose::Use).then(|| Arc::clone(&entry.blob)))
     }
 
-    /// The info of the blob, under the same condition, unless this process has changed labels since.
+    /// The info of the blob, if the entry is still valid and this process has not changed labels since.
     pub(super) fn info(&self, digest: &Digest, changes: u64) -> Option<Info> {
         self.current(digest, |entry| {
             let (before, info) = entry.info.as_ref()?;
@@ -72,7 +73,7 @@ impl Recent {
         })
     }
 
-    /// Whether there is room for one more that is opened for its info.
+    /// Whether there is room for another blob that is opened for its info.
     pub(super) fn has_room(&self) -> bool {
         self.kept().len() < MOST_FOR_INFOS
     }
@@ -87,7 +88,7 @@ impl Recent {
         take(entry)
     }
 
-    /// Remember a blob that was opened.
+    /// Keep a blob that was opened.
     pub(super) fn add_blob(&self, blob: &Arc<Blob>, purpose: Purpose) {
         let entry = Entry { blob: Arc::clone(blob), purpose, info: None, since: Instant::now() };
         let mut kept = self.kept();
@@ -97,12 +98,12 @@ impl Recent {
         }
     }
 
-    /// The open blob of an entry that counts, whatever it was opened for.
+    /// The blob of a valid entry, whatever it was opened for.
     pub(super) fn any(&self, digest: &Digest) -> Option<Arc<Blob>> {
         self.current(digest, |entry| Some(Arc::clone(&entry.blob)))
     }
 
-    /// Remember the info of a blob, if that file, which was open before the info was read, is still the one that is kept.
+    /// Keep the info of a blob. `blob` must have been opened before the info was read; the info is dropped unless `blob` is the kept one.
     pub(super) fn add_info(&self, blob: &Arc<Blob>, info: &Info, changes: u64) {
         if let Some(entry) = self.kept().entries.get_mut(&info.digest)
             && Arc::ptr_eq(&entry.blob, blob)
@@ -112,20 +113,20 @@ impl Recent {
         }
     }
 
-    /// Close what no longer counts. Returns when to do so again; None: nothing is left.
+    /// Close expired blobs. Returns the time until the next call, or `None` if no entry is left.
     pub(super) fn close_expired(&self) -> Option<Duration> {
         let mut kept = self.kept();
         let mut ended = take(&mut kept.ended);
         let expired = kept.entries.extract_if(|_, entry| entry.since.elapsed() > LIFE);
         ended.extend(expired.map(|(_, entry)| entry.blob));
-        // By then all of these have expired. One that comes meanwhile is open for twice as long at most.
+        // By then all present entries have expired. An entry that is added meanwhile stays open for at most twice `LIFE`.
         let again = (!kept.entries.is_empty()).then_some(LIFE);
         drop(kept);
         drop(ended);
         again
     }
 
-    /// Close all.
+    /// Close all blobs.
     pub(super) fn clear(&self) {
         drop(take(&mut *self.kept()));
     }
