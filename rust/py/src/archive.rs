@@ -1,4 +1,4 @@
-//! `TarReader`, `TarIndexer` and `tar_layout`: archives, read strictly and laid out.
+//! `TarReader`, `TarIndexer` and `tar_layout`: strict reading of tar archives, and the layout of written ones.
 
 use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,11 +13,11 @@ use crate::buffer::Input;
 use crate::descriptor::Descriptor;
 use crate::errors::{Failure, Result};
 
-/// index, name, kind, size, data offset, target, index of the first entry of that name
+/// index, name, kind, size, data offset, target, index of the first entry with the same name
 type EntryRow = (u64, String, &'static str, u64, u64, Option<String>, Option<u64>);
-/// An entry, or the begin and end of data within the piece that was fed, or neither at the end of the archive.
+/// An entry, or the start and end of data within the fed piece, or neither at the end of the archive.
 type EventRow = (Option<EntryRow>, Option<(usize, usize)>);
-/// headers, where they begin, where the data begins
+/// headers, offset of the headers, offset of the data
 type PlaceRow<'py> = (Bound<'py, PyBytes>, u64, u64);
 
 fn entry_row(entry: Entry) -> EntryRow {
@@ -30,7 +30,7 @@ fn found_row(found: Found) -> EntryRow {
     (index, name, kind.name(), size, data_offset, target, None)
 }
 
-/// A strict reader of an archive that comes in pieces.
+/// A strict reader of an archive that is fed in pieces.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct TarReader(ProcessBound<Mutex<Reader>>);
 
@@ -48,7 +48,7 @@ impl TarReader {
         Self(ProcessBound::new(Mutex::new(Reader::new(Limits { entries, header_bytes }))))
     }
 
-    /// Read `data` from `start` on, up to the next event; return where it stopped, and the event if there was one.
+    /// Read `data` from `start` on, up to the next event. Returns the position where it stopped, and the event if there was one.
     #[pyo3(signature = (data, start, /))]
     fn feed(&self, py: Python<'_>, data: Input<'_>, start: usize) -> Result<(usize, Option<EventRow>)> {
         let all = data.as_slice();
@@ -70,13 +70,13 @@ impl TarReader {
         self.reader()?.finish().map_err(Failure::from)
     }
 
-    /// The first entry of that name.
+    /// Return the first entry with this name.
     #[pyo3(signature = (name, /))]
     fn find(&self, name: &str) -> Result<Option<EntryRow>> {
         Ok(self.reader()?.catalogue().find(name).map(found_row))
     }
 
-    /// The entry where the links lead from the entry of that name; None if there is no such entry.
+    /// Follow the links from the entry with this name to their end; None if there is no such entry.
     #[pyo3(signature = (name, /))]
     fn resolve(&self, py: Python<'_>, name: &str) -> Result<Option<EntryRow>> {
         let found = py.detach(|| self.reader()?.catalogue().resolve(name))?;
@@ -84,7 +84,7 @@ impl TarReader {
     }
 }
 
-/// Reads the headers of an archive in a file, and passes over the data.
+/// Reads the headers of an archive in a file, and skips the data.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct TarIndexer(ProcessBound<(Fd, Mutex<Indexer>)>);
 
@@ -103,7 +103,7 @@ impl TarIndexer {
         Ok(Self(ProcessBound::new((file, indexer))))
     }
 
-    /// Read the next entries, about `most` of them; return those with the name of an earlier one, and whether there are more.
+    /// Read the next entries, about `most`. Returns those that have the name of an earlier entry, and whether there are more entries.
     #[pyo3(signature = (most, /))]
     fn step(&self, py: Python<'_>, most: usize) -> Result<(Vec<EntryRow>, bool)> {
         let (file, _) = self.0.get(|| "archive".to_owned())?;
@@ -116,25 +116,26 @@ impl TarIndexer {
         .map_err(Failure::Core)
     }
 
-    /// How many names there are.
+    /// The number of names.
     fn __len__(&self) -> Result<usize> {
         Ok(self.indexer()?.catalogue().count())
     }
 
-    /// As of `TarReader`.
+    /// See `TarReader.find`.
     #[pyo3(signature = (name, /))]
     fn find(&self, name: &str) -> Result<Option<EntryRow>> {
         Ok(self.indexer()?.catalogue().find(name).map(found_row))
     }
 
-    /// As of `TarReader`.
+    /// See `TarReader.resolve`.
     #[pyo3(signature = (name, /))]
     fn resolve(&self, py: Python<'_>, name: &str) -> Result<Option<EntryRow>> {
         let found = py.detach(|| self.indexer()?.catalogue().resolve(name))?;
         Ok(found.map(found_row))
     }
 
-    /// Regular files below a directory, of about `most` entries from the place `start` on, and the place to go on at.
+    /// Look at up to `most` entries from position `start` on. Returns the regular files among them that are below a directory, and the
+    /// position for the next call, None at the end.
     #[pyo3(signature = (directory, start, most, /))]
     fn files_below(
         &self,
@@ -156,7 +157,7 @@ impl TarIndexer {
     }
 }
 
-/// Where each of `members` (name, whether it is a directory, size, mode) goes, where the end begins, and the whole size.
+/// The places of `members` (name, whether it is a directory, size, mode), the offset of the end blocks, and the size of the archive.
 #[pyfunction]
 #[pyo3(signature = (members, /))]
 pub(crate) fn tar_layout(
@@ -173,11 +174,11 @@ pub(crate) fn tar_layout(
     Ok((layout.places.iter().map(row).collect(), layout.end, layout.size))
 }
 
-/// Have the kernel begin to write a range of a file to the disk; advice only, nothing is durable by it.
+/// Ask the kernel to start writing a range of a file to the disk. This is only a hint: it makes nothing durable.
 #[pyfunction]
 #[pyo3(signature = (file, offset, size, /))]
 #[allow(clippy::needless_pass_by_value, reason = "the descriptor is closed when the call ends")]
 pub(crate) fn start_writeback(py: Python<'_>, file: Descriptor, offset: u64, size: u64) {
-    // Where the kernel does not take the advice, the sync that follows takes longer.
+    // Errors are ignored: without the hint, the later sync only takes longer.
     py.detach(|| outside().start_writeback(file.0.as_fd(), offset, size)).ok();
 }

@@ -1,4 +1,4 @@
-//! Many small sources in one call: what Python gives and gets for each.
+//! Many small sources in one call: the conversion of sources from Python and of results to Python.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::buffer::Input;
 use crate::errors::{Failure, Result};
 use crate::rows::optional_digest;
 
-/// A source as Python gives it: a path as text, or bytes.
+/// A source from Python: a path as text, or bytes.
 enum Given<'a> {
     Path(PathBuf),
     Bytes(Input<'a>),
@@ -29,7 +29,7 @@ struct Wanted<'a> {
     labels: Option<Labels>,
 }
 
-/// Store the sources; for each a row, None where it is too large for this way, or the error.
+/// Store the sources. Returns for each a row, None if it is larger than `limit` and was not stored, or its error.
 pub(crate) fn put<'py>(
     py: Python<'py>,
     store: &Store,
@@ -49,8 +49,8 @@ pub(crate) fn put<'py>(
     Ok(PyList::new(py, results.into_iter().map(|result| row(py, result)).collect::<PyResult<Vec<_>>>()?)?)
 }
 
-/// Store the items of several callers, each (source, algorithm, expected, size, labels), and answer as [`put`] does. An
-/// invalid item fails alone.
+/// Store the items of several callers, each (source, algorithm, expected, size, labels). Returns a list as [`put`] does. An
+/// invalid item does not affect the others.
 pub(crate) fn put_each<'py>(
     py: Python<'py>,
     store: &Store,

@@ -1,4 +1,4 @@
-//! The batcher: one call of Python for all items that wait. The core decides which items form a batch.
+//! The batcher: one call of a Python function for all items that wait. The core decides which items form a batch.
 
 use std::sync::Arc;
 
@@ -13,9 +13,9 @@ use crate::caller::{BatchCallers, PythonCaller};
 use crate::errors::{Cancelled, Failure, contain};
 use crate::inbox::{Inbox, Outcome, address};
 
-/// A function of a list of items, which returns a list of as many results: each a value, or the error of that item.
+/// Wraps a function that takes a list of items and returns a list of as many results, each a value or the error of that item.
 ///
-/// Submitted to a pool with the arguments (item, bytes), it gives each caller the result of its own item.
+/// When a batcher is submitted to a pool with the arguments (item, bytes), each caller gets the result of its own item.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Batcher(ProcessBound<Arc<Queue>>);
 
@@ -25,7 +25,7 @@ pub(crate) struct Queue {
     waiting: calls::Queue<Waiting>,
 }
 
-/// One call.
+/// A submitted item that waits for its batch.
 struct Waiting {
     item: Py<PyAny>,
     bytes: usize,
@@ -35,7 +35,7 @@ struct Waiting {
 
 #[pymethods]
 impl Batcher {
-    /// At most `most` items or, but for the last one, `most_bytes` bytes go together; `at_once` batches at a time.
+    /// A batch has at most `most` items, and at most `most_bytes` bytes without its last item. At most `at_once` batches run at a time.
     #[new]
     #[pyo3(signature = (function, /, *, most, most_bytes, at_once))]
     fn new(function: Py<PyAny>, most: usize, most_bytes: usize, at_once: usize) -> Self {
@@ -43,7 +43,7 @@ impl Batcher {
         Self(ProcessBound::new(Arc::new(Queue { function, waiting })))
     }
 
-    /// Call the function with one item, at once and in this thread.
+    /// Call the function with one item, immediately, on this thread.
     #[pyo3(signature = (item, bytes, /))]
     fn __call__(&self, py: Python<'_>, item: Py<PyAny>, bytes: usize) -> PyResult<Py<PyAny>> {
         let _ = bytes;
@@ -52,7 +52,7 @@ impl Batcher {
 }
 
 impl Batcher {
-    /// Have an item wait; the queue, if a batch is to be begun for it.
+    /// Queue an item. Returns the queue if the caller must start a batch.
     pub(crate) fn add(
         &self,
         args: &Bound<'_, PyTuple>,
@@ -65,7 +65,7 @@ impl Batcher {
         Ok(begin.then(|| Arc::clone(queue)))
     }
 
-    /// Take a call out that still waits.
+    /// Remove a waiting item from the queue; None if it no longer waits.
     pub(crate) fn withdraw(&self, ticket: &Py<PyAny>) -> PyResult<Option<(Arc<Inbox>, Py<PyAny>)>> {
         let withdrawn = self.queue()?.waiting.withdraw(|waiting| waiting.ticket.is(ticket));
         Ok(withdrawn.map(|waiting| (waiting.port, waiting.ticket)))
@@ -83,7 +83,7 @@ impl Waiting {
 }
 
 impl Queue {
-    /// Do the next batch; return the results, and whether there is one more batch to do.
+    /// Run the next batch. Returns the results, and whether there is another batch to run.
     pub(crate) fn work(&self, py: Python<'_>) -> (Vec<Outcome>, bool) {
         let batch = self.waiting.take();
         let items: Vec<_> = batch.iter().map(|one| one.item.clone_ref(py)).collect();
@@ -91,7 +91,7 @@ impl Queue {
         let results = match items.len() {
             0 => Vec::new(),
             count => for_caller(Some(Arc::new(callers)), || self.call(py, items)).unwrap_or_else(|error| {
-                // Each caller gets it.
+                // The whole batch has failed: each caller gets the error.
                 (0..count).map(|_| Err(error.clone_ref(py))).collect()
             }),
         };
@@ -99,7 +99,7 @@ impl Queue {
         for (one, result) in batch.into_iter().zip(results) {
             let is_cancelled = result.as_ref().is_err_and(|error| error.is_instance_of::<Cancelled>(py));
             if is_cancelled && !one.caller().is_cancelled() {
-                // Another caller of the batch has given up, and so ended it.
+                // Another caller of the batch was cancelled, which ended the batch. This item goes into a later one.
                 again.push(one);
             } else {
                 outcomes.push((one.port, one.ticket, result));
@@ -112,7 +112,7 @@ impl Queue {
         (outcomes, self.waiting.end())
     }
 
-    /// Start no batch, because of that error: each waiting caller gets it.
+    /// Give the error to each waiting caller, because no batch can be started.
     pub(crate) fn refuse(&self, py: Python<'_>, error: &PyErr) -> Vec<Outcome> {
         let waiting = self.waiting.give_up().into_iter();
         waiting.map(|one| (one.port, one.ticket, Err(error.clone_ref(py)))).collect()

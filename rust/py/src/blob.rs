@@ -16,7 +16,7 @@ use crate::hasher::Hasher;
 use crate::job::Job;
 use crate::stream::Stream;
 
-/// An open blob. A read under way keeps the file open when another thread closes it.
+/// An open blob. If a thread closes it during a read on another thread, the file stays open until the read has ended.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Blob {
     size: u64,
@@ -54,7 +54,8 @@ impl Blob {
         filled(py, size.min(rest(&core, offset)), |buffer| core.read_bulk(buffer, offset, job)).map_err(Failure::from)
     }
 
-    /// The bytes, if they need no waiting. The GIL is kept: nothing here takes as long as getting it back may.
+    /// Return the bytes if they are in memory, without waiting; None otherwise. The GIL is kept: releasing and reacquiring it may take
+    /// longer than the copy.
     #[pyo3(signature = (offset, size, /))]
     fn read_cached<'py>(&self, py: Python<'py>, offset: u64, size: usize) -> Result<Option<Bound<'py, PyBytes>>> {
         let core = self.core()?;
@@ -66,7 +67,7 @@ impl Blob {
         Ok(there.then_some(bytes))
     }
 
-    /// How many bytes were filled in, if they need no waiting.
+    /// Fill the buffer if the bytes are in memory, without waiting. Returns their number; None if nothing was done.
     #[pyo3(signature = (offset, buffer, /))]
     fn readinto_cached(&self, offset: u64, mut buffer: Output) -> Result<Option<usize>> {
         let core = self.core()?;
@@ -84,7 +85,7 @@ impl Blob {
         Ok(size)
     }
 
-    /// All bytes; the hasher has seen them too.
+    /// Read all bytes, and hash them with `hasher`.
     #[pyo3(signature = (hasher, job, /))]
     fn read_and_hash<'py>(&self, py: Python<'py>, hasher: &Hasher, job: &Job) -> Result<Bound<'py, PyBytes>> {
         let core = self.core()?;
@@ -93,7 +94,7 @@ impl Blob {
         filled(py, rest(&core, 0), fill).map_err(Failure::from)
     }
 
-    /// Hash all bytes, for their own sake: the page cache is left as it was.
+    /// Hash all bytes without returning them: the page cache is left as it was.
     #[pyo3(signature = (hasher, job, /))]
     fn hash(&self, py: Python<'_>, hasher: &Hasher, job: &Job) -> Result<u64> {
         let core = self.core()?;
@@ -109,7 +110,8 @@ impl Blob {
         Ok(self.core()?.as_fd().as_raw_fd())
     }
 
-    /// Close it if that needs no waiting; a file that was deleted is freed by its last close.
+    /// Close the blob if that does not block. Returns whether it was closed. The last close of a deleted file frees its space, which may
+    /// block.
     fn close_at_once(&self) -> bool {
         let waits = self.core().is_ok_and(|core| !core.closes_at_once());
         if !waits {
@@ -119,12 +121,12 @@ impl Blob {
     }
 
     fn close(&self) {
-        // In a child of a fork it is closed already.
+        // In the child of a fork, the blob is closed already.
         drop(self.open.take(Error::Closed { name: self.name.clone() }));
     }
 }
 
-/// The bytes from `offset` to the end.
+/// The number of bytes from `offset` to the end.
 fn rest(blob: &blob::Blob, offset: u64) -> usize {
     usize::try_from(blob.size().saturating_sub(offset)).unwrap_or(usize::MAX)
 }

@@ -1,4 +1,4 @@
-//! Reads of many blobs in one call: each of them succeeds or fails for itself.
+//! Operations that read many blobs in one call.
 
 use std::os::fd::AsFd;
 
@@ -15,7 +15,7 @@ use crate::errors::{Failure, Result};
 use crate::job::Job;
 use crate::rows::{InfoRow, info_row, parse_all};
 
-/// A requested copy: the digest, the size, the place of its directory, the name of the file, its permissions, and its modification time.
+/// A requested copy: the digest, the size, the index of its directory, the name of the file, its permissions, and its modification time (ns).
 pub(crate) type Copy = (String, u64, usize, String, u32, Option<i64>);
 
 /// See `Store.infos`.

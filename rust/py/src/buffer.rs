@@ -1,9 +1,9 @@
-//! Python's buffers as Rust slices, without a copy: the one place of the extension with `unsafe`.
+//! Python's buffers as Rust slices, without a copy. This needs `unsafe`.
 //!
-//! A buffer is borrowed for one call and released at its end; nothing keeps it across calls. Accepted is any
-//! object with a contiguous buffer of one-byte items in at most one dimension: `bytes`, `bytearray`, `memoryview`,
-//! `mmap`, `array` and numpy arrays of bytes. Another thread may change such an object while we read it; each
-//! `unsafe` says how that is handled.
+//! A mutable buffer is borrowed for one call and released at its end. `bytes` objects can be kept longer, see `lasting`. Any
+//! object is accepted that has a contiguous buffer of one-byte items with at most one dimension: `bytes`, `bytearray`,
+//! `memoryview`, `mmap`, `array` and numpy arrays of bytes. Another thread may change such an object while it is read; the
+//! comment at each `unsafe` says how that is handled.
 #![allow(unsafe_code)]
 
 use bytes::Bytes;
@@ -21,23 +21,23 @@ use steelyard_core::sys::undivided;
 
 use crate::errors::Failure;
 
-/// Bytes of the caller, to read during one call.
+/// Bytes of the caller that are read during one call.
 pub(crate) enum Input<'a> {
-    /// A `bytes` object needs none of the protocol: it cannot change, and the call's argument keeps it alive.
+    /// A `bytes` object, without the buffer protocol: it cannot change, and the argument of the call keeps it alive.
     Bytes(&'a [u8]),
-    /// Anything else. The exporter may not free or resize the memory until this is dropped.
+    /// Any other object. Its exporter must not free or resize the memory until this is dropped.
     Borrowed(PyUntypedBuffer),
 }
 
 /// A part of a `bytes` object, which is immutable.
 struct Part {
-    /// None only while it is dropped.
+    /// `None` only during the drop.
     bytes: Option<PyBackedBytes>,
     start: usize,
     size: usize,
 }
 
-/// Memory of the caller, to fill during one call.
+/// Memory of the caller that is filled during one call.
 pub(crate) struct Output(PyUntypedBuffer);
 
 impl Input<'_> {
@@ -47,16 +47,16 @@ impl Input<'_> {
             Self::Bytes(bytes) => bytes,
             Self::Borrowed(buffer) if buffer.len_bytes() == 0 => &[],
             // SAFETY: the memory is valid for reads of `len_bytes` as long as `buffer` lives: the protocol forbids the
-            // exporter to move or free it before the release, `checked` made sure that it is contiguous and of
-            // one-byte items, and every bit pattern is a `u8`.
+            // exporter to move or free it before the release, `checked` has verified that it is contiguous and has
+            // one-byte items, and every bit pattern is a valid `u8`.
             //
-            // The protocol does not promise that no thread *writes* to it meanwhile. Another thread can change a
-            // `bytearray` under us whenever the GIL is released, and on a free-threaded build at any time. By Rust's
-            // rules that is a data race, thus undefined behaviour, and no check of ours can exclude it; hashlib and
-            // every other zero-copy reader live with the same. In practice the bytes only flow through loads into hash
-            // rounds and system calls: they are never used as an index, a length or a type, and never read twice with
-            // the need to be equal. So a racing writer gets the digest of a mixture, which the next verification
-            // finds. The alternative, copying every buffer first, would cost every honest caller a pass over memory.
+            // The protocol does not promise that no thread *writes* to the memory meanwhile. Another thread can change
+            // a `bytearray` whenever the GIL is released, and on a free-threaded build at any time. By Rust's rules
+            // that is a data race, and so undefined behaviour, which no check here can exclude; hashlib and every other
+            // zero-copy reader have the same problem. In practice the bytes are only loaded into hash rounds and passed
+            // to system calls: they are never used as an index, a length or a type, and no code reads them twice and
+            // expects equal values. So a racing writer gets the digest of mixed bytes, which the next verification
+            // finds. The alternative, copying every buffer first, would cost every caller a pass over memory.
             Self::Borrowed(buffer) => unsafe {
                 slice::from_raw_parts(buffer.buf_ptr().cast_const().cast(), buffer.len_bytes())
             },
@@ -73,12 +73,12 @@ impl AsRef<[u8]> for Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // Without the GIL the object goes to a list of PyO3's, whose lock no thread may hold when the process forks.
+        // Without the GIL, PyO3 adds the object to a list, whose lock no thread may hold when the process forks.
         undivided(|| drop(self.bytes.take()));
     }
 }
 
-/// The bytes as what can be kept after the call, if they are a `bytes` object's or a part of one, seen by a memoryview.
+/// Return a reference to the bytes that can be kept after the call. `None` unless the object is `bytes` or a memoryview of `bytes`.
 pub(crate) fn lasting(object: &Bound<'_, PyAny>, input: &Input<'_>) -> Option<Lasting> {
     let bytes = match input {
         Input::Bytes(_) => object.cast_exact::<PyBytes>().ok()?.clone(),
@@ -102,7 +102,7 @@ impl AsRef<[u8]> for Owner {
     }
 }
 
-/// The bytes of a buffer, for a request that outlives the call: those of a `bytes` object are kept, others are copied.
+/// The bytes of a buffer, for a request that outlives the call: `bytes` are kept by reference, others are copied.
 pub(crate) fn owned(data: &Bound<'_, PyAny>) -> PyResult<Bytes> {
     let input: Input<'_> = data.extract()?;
     Ok(lasting(data, &input)
@@ -126,10 +126,10 @@ impl Output {
         if self.0.len_bytes() == 0 {
             return &mut [];
         }
-        // SAFETY: as in `Input::as_slice`, and the exporter said that the memory may be written. Exclusive access is
-        // what the caller promises (`readinto_at`: "must not be touched until the call returns"); a caller that breaks
-        // it reads or leaves a mixture of bytes in memory that is its own. Every byte is initialised: the exporter
-        // could be asked to read it at any time.
+        // SAFETY: as in `Input::as_slice`, and the exporter has declared the memory writable. The caller promises
+        // exclusive access (`readinto_at`: "must not be touched until the call returns"); a caller that breaks this
+        // promise gets mixed bytes in its own memory. Every byte is initialised, because the buffer is readable at
+        // any time.
         unsafe { slice::from_raw_parts_mut(self.0.buf_ptr().cast(), self.0.len_bytes()) }
     }
 }
@@ -146,10 +146,10 @@ impl<'py> FromPyObject<'_, 'py> for Output {
     }
 }
 
-/// From this size on, memory that the system gives is zero already, and touching it first would delay the other threads.
+/// From this size on, the system provides zeroed memory, so the object need not be cleared first, which would delay the other threads.
 const LARGE: usize = 256 << 10;
 
-/// Make a `bytes` object of that length and have `fill` write all of it, without the GIL.
+/// Make a `bytes` object of this length. `fill` writes all of it, without the GIL.
 pub(crate) fn filled(
     py: Python<'_>,
     length: usize,
@@ -163,34 +163,34 @@ pub(crate) fn filled(
     overwritten(py, zeros(py, length)?, fill)
 }
 
-/// Python's own `bytes(length)`: zeros from `calloc`, of which no page is touched yet if they are many.
+/// Python's `bytes(length)`: zeros from `calloc`. If there are many, no page of them has been touched yet.
 fn zeros(py: Python<'_>, length: usize) -> PyResult<Bound<'_, PyBytes>> {
     Ok(py.get_type::<PyBytes>().call1((length,))?.cast_into()?)
 }
 
-/// Have `fill` write all bytes of a `bytes` object of at least `LARGE` bytes to which no other code refers, without the GIL.
+/// Overwrite a `bytes` object of at least `LARGE` bytes to which no other code refers: `fill` writes all of it, without the GIL.
 fn overwritten<'py>(
     py: Python<'py>,
     bytes: Bound<'py, PyBytes>,
     fill: impl FnOnce(&mut [u8]) -> Result<(), Error> + Send,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let length = bytes.as_bytes().len();
-    // SAFETY: the object is longer than those that Python shares, and no other code refers to it: `filled` and `Reused` have
-    // just made it, or `Reused` had the only reference while the GIL was held, and gave it here. So its bytes may still be
-    // written, as C code does to fill a new object. They are `length`, initialised, and live as long as `bytes`. The pointer
-    // is not derived from a shared reference.
+    // SAFETY: the object is longer than those that Python shares, and no other code refers to it: `filled` or `Reused` has
+    // just made it, or `Reused` had the only reference while the GIL was held and has passed it here. So its bytes may still
+    // be written, as C code does to fill a new object. There are `length` bytes; they are initialised and live as long as
+    // `bytes`. The pointer is not derived from a shared reference.
     let buffer = unsafe { slice::from_raw_parts_mut(pyo3::ffi::PyBytes_AsString(bytes.as_ptr()).cast::<u8>(), length) };
     py.detach(|| fill(buffer)).map_err(|error| PyErr::from(Failure::from(error)))?;
     Ok(bytes)
 }
 
-/// `bytes` objects that are filled again once no other code refers to them: the pages of new memory cost more than a copy.
+/// `bytes` objects that are filled again once no other code refers to them, because the page faults of new memory cost more than a copy.
 ///
-/// The bytes change then, so give them only to code that uses them while it refers to the object, and that never hashes the object.
+/// Their content changes then. Pass them only to code that uses the bytes while it holds the object, and that never hashes the object.
 pub(crate) struct Reused {
-    /// Locked only for moments, and with the GIL held.
+    /// Locked only briefly, with the GIL held.
     kept: Mutex<Vec<Py<PyBytes>>>,
-    /// The most objects that are kept.
+    /// The most kept objects.
     most: usize,
 }
 
@@ -199,7 +199,7 @@ impl Reused {
         Self { kept: Mutex::default(), most }
     }
 
-    /// As `filled`, with an object that is filled again if one is free.
+    /// Like [`filled`], but reuses a kept object if one is free.
     pub(crate) fn filled<'py>(
         &self,
         py: Python<'py>,
@@ -230,9 +230,9 @@ impl Reused {
     }
 }
 
-/// Borrow the object's buffer if it has a shape that a slice of bytes can have.
+/// Borrow the object's buffer. Refuse a buffer that cannot be a slice of bytes.
 fn checked(object: &Bound<'_, PyAny>) -> PyResult<PyUntypedBuffer> {
-    // Some exporters, ctypes among them, leave out the strides that PyO3 asks for; a memoryview fills them in.
+    // Some exporters, such as ctypes, do not provide the strides that PyO3 requests; a memoryview adds them.
     let buffer = PyUntypedBuffer::get(object)
         .or_else(|_| PyMemoryView::from(object).and_then(|view| PyUntypedBuffer::get(&view)))?;
     let wrong = if buffer.item_size() != 1 {

@@ -1,4 +1,4 @@
-//! The callers of a job, as the core sees them while it waits for another process.
+//! The callers of a call: the core asks them, while it waits for another process, whether the result is still wanted.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,7 +15,7 @@ pub(crate) struct PythonCaller {
     pub(crate) ticket: usize,
 }
 
-/// The callers of a batch. When one gives up the batch ends, and the others form the next.
+/// The callers of a batch. If one of them is cancelled, the batch ends, and the others go into a later batch.
 pub(crate) struct BatchCallers(pub(crate) Vec<PythonCaller>);
 
 impl Caller for PythonCaller {
@@ -40,7 +40,7 @@ impl Caller for BatchCallers {
     }
 }
 
-/// The main thread of a program, in which Python calls its signal handlers.
+/// The main thread of a program, on which Python calls signal handlers.
 #[derive(Default)]
 struct MainThread {
     /// The exception that a handler raised during the call.
@@ -55,7 +55,7 @@ impl MainThread {
 
 impl Caller for MainThread {
     fn is_cancelled(&self) -> bool {
-        // In another thread, which works for this one, Python calls no handler.
+        // Another thread may work for this caller. Python calls no signal handlers there.
         let Some(error) = Python::attach(|py| py.check_signals().err()) else { return false };
         *self.raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         true
@@ -64,8 +64,8 @@ impl Caller for MainThread {
     fn waits(&self, _begins: bool) {}
 }
 
-/// Call a function in the main thread. While it waits for another process, Python's signal handlers are called: an
-/// exception that one of them raises ends the wait, and is raised in place of the function's error.
+/// Call a function on the main thread. While it waits for another process, Python's signal handlers are called. An
+/// exception from a handler ends the wait, and is raised in place of the function's error.
 #[pyfunction]
 #[pyo3(signature = (function, *args))]
 pub(crate) fn call_interruptibly<'py>(

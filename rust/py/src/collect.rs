@@ -9,9 +9,9 @@ use steelyard_core::store::collect::{self, Found, Keep, Progress, Reason, Report
 use crate::errors::{Failure, Result};
 use crate::handle::{Close, Handle, Opened};
 
-/// digest, size, since (ns), whether it goes
+/// digest, size, since (ns), whether this collection removes it
 type FoundRow = (String, u64, Option<i64>, bool);
-/// whether files are removed, how much is done, of how much
+/// whether files are being removed, work done, total work
 type ProgressRow = (bool, u64, Option<u64>);
 /// blobs, bytes, ingests, kept by kind of root, spared, spared bytes, missed bytes, warnings
 type ReportRow = (u64, u64, u64, [u64; 4], u64, u64, u64, Vec<String>);
@@ -20,13 +20,13 @@ type RootRow = (&'static str, String, Option<i64>);
 /// digest, root, chain, since (ns)
 type ReasonRow = (String, Option<RootRow>, Vec<String>, Option<i64>);
 
-/// The grace time and the age of abandoned ingests, in ns, where they were set.
+/// The grace time and the age of abandoned ingests, in ns; None if not set.
 pub type Times = (Option<i64>, Option<i64>);
 
 impl Close for Mutex<collect::Collection> {}
 impl Close for Mutex<collect::Why> {}
 
-/// A collection under way; it ends with `close`.
+/// A collection in progress; `close` ends it.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Collection(Handle<Mutex<collect::Collection>>);
 
@@ -43,7 +43,7 @@ impl Collection {
 
 #[pymethods]
 impl Collection {
-    /// Work for a moment; say whether that was the last step, what was found, and how far the collection is.
+    /// Do a short step. Returns whether it was the last one, the garbage found, and the progress.
     fn step(&self, py: Python<'_>) -> Result<(bool, Vec<FoundRow>, ProgressRow)> {
         py.detach(|| {
             self.with(|core| {
@@ -63,14 +63,14 @@ impl Collection {
         Ok((blobs, bytes, ingests, kept, spared, spared_bytes, missed_bytes, warnings))
     }
 
-    /// End it, wherever it is.
+    /// End the collection, finished or not.
     fn close(&self, py: Python<'_>) {
         let reason = Error::Closed { name: "collection".to_owned() };
         py.detach(|| drop(self.0.take(reason)));
     }
 }
 
-/// A question why blobs are kept; it ends with `close`.
+/// A query for the reasons why blobs are kept; `close` ends it.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Why(Handle<Mutex<collect::Why>>);
 
@@ -87,18 +87,18 @@ impl Why {
 
 #[pymethods]
 impl Why {
-    /// Work for a moment; say whether all is known.
+    /// Do a short step. Returns whether the query is complete.
     fn step(&self, py: Python<'_>) -> Result<bool> {
         py.detach(|| self.with(collect::Why::step)).map_err(Failure::from)
     }
 
-    /// The reasons of those blobs that are stored.
+    /// The reasons for the queried blobs that are stored.
     fn reasons(&self, py: Python<'_>) -> Result<Vec<ReasonRow>> {
         let reasons = py.detach(|| self.with(|core| core.reasons())).map_err(Failure::from)?;
         Ok(reasons.into_iter().map(reason_row).collect())
     }
 
-    /// End it, wherever it is.
+    /// End the query, complete or not.
     fn close(&self, py: Python<'_>) {
         let reason = Error::Closed { name: "question".to_owned() };
         py.detach(|| drop(self.0.take(reason)));

@@ -1,4 +1,4 @@
-//! `Decompressor` and `Compressor`: pieces in, pieces out, the GIL released.
+//! `Decompressor` and `Compressor`: streams in pieces, processed without the GIL.
 
 use std::borrow::Cow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,17 +11,17 @@ use steelyard_core::sys::ProcessBound;
 use crate::buffer::{Input, Output, Reused};
 use crate::errors::{Failure, Result};
 
-/// The most input bytes of one call, so that it is short and a private copy is small.
+/// The most input bytes of one call, so that a call is short and a private copy of the input is small.
 const MOST: usize = 1 << 20;
 
-/// The name of the format of what begins with `head`.
+/// The name of the format of a stream that begins with `head`.
 #[pyfunction]
 #[pyo3(signature = (head, /))]
 pub(crate) fn detect_format(head: Input<'_>) -> &'static str {
     Format::detect(head.as_slice()).name()
 }
 
-/// The most pieces of output whose memory is used again: as many as wait and are being stored at the same time.
+/// The most output objects that are kept for reuse: as many as wait or are being stored at the same time.
 const REUSED: usize = 16;
 
 #[pyclass(frozen, module = "steelyard._native")]
@@ -40,9 +40,10 @@ impl Decompressor {
         Ok(Self { core: ProcessBound::new(Mutex::new(core)), outputs: Reused::new(REUSED) })
     }
 
-    /// Decompress `data` from `start` on; return where it stopped, an object of `most` bytes, and how many of them are output.
+    /// Decompress `data` from `start` on. Returns the position where it stopped, a `bytes` object of `most` bytes, and the number of them
+    /// that are output.
     ///
-    /// The output is `bytes`, which an ingest keeps instead of copying. It changes in a later call if no other code refers to it.
+    /// An ingest can keep the `bytes` object in place of a copy. A later call overwrites the object if no other code refers to it.
     #[pyo3(signature = (data, start, most, /))]
     fn run<'py>(
         &self,
@@ -81,7 +82,7 @@ impl Compressor {
         Ok(Self(ProcessBound::new(Mutex::new(compress::Compressor::new(Format::parse(format)?, level)?))))
     }
 
-    /// Compress `data` from `start` on into `output`; return where it stopped, and how much of `output` was filled.
+    /// Compress `data` from `start` on into `output`. Returns the position where it stopped, and the number of bytes written to `output`.
     #[pyo3(signature = (data, start, output, /))]
     fn run(&self, py: Python<'_>, data: Input<'_>, start: usize, mut output: Output) -> Result<(usize, usize)> {
         let output = output.as_mut_slice();
@@ -91,7 +92,7 @@ impl Compressor {
         Ok((piece.end(input), count))
     }
 
-    /// End the stream: return how much of `output` was filled; less than all of it when nothing is left.
+    /// End the stream. Returns the number of bytes written to `output`; fewer than its size if nothing is left.
     #[pyo3(signature = (output, /))]
     fn finish(&self, py: Python<'_>, mut output: Output) -> Result<usize> {
         let output = output.as_mut_slice();
@@ -99,7 +100,7 @@ impl Compressor {
     }
 }
 
-/// The part of the input that one call works on.
+/// The part of the input that one call processes.
 struct Piece<'a> {
     bytes: Cow<'a, [u8]>,
     start: usize,
@@ -118,13 +119,13 @@ impl<'a> Piece<'a> {
         &self.bytes
     }
 
-    /// The offset in the input at which a call stopped that has left `rest`.
+    /// The position in the input where a call stopped that has left `rest`.
     fn end(&self, rest: &[u8]) -> usize {
         self.start + self.bytes.len() - rest.len()
     }
 }
 
-/// A call that panicked leaves a state that only this object has; it will refuse or go on.
+/// Lock the state. A poisoned lock is ignored: after a panic, only this object is affected, and later calls fail or continue.
 fn locked<T>(state: &ProcessBound<Mutex<T>>) -> steelyard_core::error::Result<MutexGuard<'_, T>> {
     Ok(state.get(|| "archive".to_owned())?.lock().unwrap_or_else(PoisonError::into_inner))
 }

@@ -1,4 +1,4 @@
-//! Python's descriptors, for one call: a number becomes an owned descriptor, so that it cannot be closed meanwhile.
+//! Descriptors from Python: each is duplicated for the duration of one call, so that other code cannot close it meanwhile.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -7,7 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use steelyard_core::sys::{Fd, Naming, outside};
 
-/// A duplicate of the descriptor of that number; both stand for the same open file.
+/// A duplicate of a descriptor, given by its number. Both refer to the same open file.
 pub(crate) struct Descriptor(pub(crate) Fd);
 
 impl FromPyObject<'_, '_> for Descriptor {
@@ -18,14 +18,14 @@ impl FromPyObject<'_, '_> for Descriptor {
         if number < 0 {
             return Err(PyValueError::new_err("a descriptor is not negative"));
         }
-        // SAFETY: it is borrowed for the one system call that duplicates it, while this thread is attached to Python,
-        // whose code thus cannot close it. A number that stands for nothing makes that call fail and does no more.
+        // SAFETY: the descriptor is borrowed only for the system call that duplicates it. This thread is attached to Python
+        // meanwhile, so Python code cannot close the descriptor. A number without an open file only makes that call fail.
         let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
         Ok(Self(borrowed.try_clone_to_owned()?.into()))
     }
 }
 
-/// Whether a file that got a name in that directory has to be synced after that, before the directory is.
+/// Whether a file that was given a name in this directory must be synced after that, before the directory is synced.
 #[pyfunction]
 #[pyo3(signature = (directory, /))]
 #[allow(clippy::needless_pass_by_value, reason = "how PyO3 hands over arguments")]

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 use steelyard_core::directory::{self, Found, FoundKind};
 
-/// A walk under way. It has no descriptor between two calls, so a child has a copy of its own.
+/// A walk in progress. It holds no descriptor between two calls, so the child of a fork can continue its own copy.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct DirectoryWalk(Mutex<directory::DirectoryWalk>);
 
@@ -21,7 +21,7 @@ impl DirectoryWalk {
         Self(Mutex::new(directory::DirectoryWalk::new(top.into_vec(), leave_out)))
     }
 
-    /// The next entries, at most `most`, and none at the end.
+    /// The next entries, at most `most`; an empty list at the end.
     #[pyo3(signature = (most, /))]
     fn take<'py>(&self, py: Python<'py>, most: usize) -> PyResult<Vec<Bound<'py, PyTuple>>> {
         let found = py.detach(|| self.0.lock().unwrap_or_else(PoisonError::into_inner).take(most));
@@ -29,7 +29,7 @@ impl DirectoryWalk {
     }
 }
 
-/// The entry as a tuple; see `_SourceRow` in `_native.pyi`.
+/// Convert an entry to a tuple; see `_SourceRow` in `_native.pyi`.
 fn row(py: Python<'_>, found: Found) -> PyResult<Bound<'_, PyTuple>> {
     let path = text(py, &found.path)?;
     let none = || py.None().into_bound(py);
@@ -49,7 +49,7 @@ fn row(py: Python<'_>, found: Found) -> PyResult<Bound<'_, PyTuple>> {
     }
 }
 
-/// The text of a path, as Python decodes it.
+/// Convert a path to text in the way Python decodes paths.
 fn text<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(PyString::new(py, text).into_any()),

@@ -1,4 +1,4 @@
-//! From the core's error to the classes of `steelyard.errors`, in one `match`.
+//! Conversion from the core's errors to the classes of `steelyard.errors`, in one `match`.
 
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
@@ -20,11 +20,11 @@ pyo3::create_exception!(
     "The call was cancelled while it waited for another process; nothing was done."
 );
 
-/// The error of a method of the extension: one of the core, or of Python itself.
+/// The error of a method of the extension: an error of the core or of Python.
 pub(crate) enum Failure {
-    /// Becomes an instance of the class that `steelyard.errors` has for it.
+    /// Becomes an instance of its class in `steelyard.errors`.
     Core(Error),
-    /// Stays as it is.
+    /// Is raised unchanged.
     Python(PyErr),
 }
 
@@ -46,14 +46,14 @@ impl From<PyErr> for Failure {
 impl From<Failure> for PyErr {
     fn from(failure: Failure) -> Self {
         match failure {
-            // A failure while the error is made (no memory, no module) is raised in its place.
+            // If creating the exception fails (no memory, no module), that failure is raised in its place.
             Failure::Core(error) => Python::attach(|py| make(py, error).unwrap_or_else(|failed| failed)),
             Failure::Python(error) => error,
         }
     }
 }
 
-/// Call Python, and return a panic below it as an error: `PyO3` resumes it, which would end the thread that runs jobs.
+/// Call Python, and return a panic in native code below it as an error. `PyO3` would resume the panic, which would end the worker thread.
 pub(crate) fn contain<T>(call: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
@@ -62,7 +62,8 @@ pub(crate) fn contain<T>(call: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
     })
 }
 
-/// One `match` from rows `Variant { fields } => Class (by position) by: keyword;`. Leaving out a variant does not compile.
+/// Generate one `match` from rows `Variant { fields } => Class (positional arguments) keyword arguments;`. A missing variant does not
+/// compile.
 macro_rules! call {
     ($errors:ident, $error:ident; $($variant:ident { $($field:ident),* } =>
         $class:literal ($($argument:expr),*) $($key:literal: $value:expr),*;)*) => {{
@@ -72,9 +73,9 @@ macro_rules! call {
                 $(keywords.set_item($key, $value)?;)*
                 $errors.getattr($class)?.call(($($argument,)*), Some(&keywords))?
             })*
-            // The caller's own cancellation is raised in its place.
+            // Callers raise the event loop's own cancellation in place of this.
             Error::Cancelled => return Ok(Cancelled::new_err(())),
-            // As Python itself would raise it: no part of the store has failed.
+            // An `OSError`, as Python itself would raise: no part of the store has failed.
             Error::Source { errno } => return Ok(io::Error::from_raw_os_error(errno).into()),
         }
     }};
@@ -133,18 +134,18 @@ fn make(py: Python<'_>, error: Error) -> PyResult<PyErr> {
     Ok(PyErr::from_value(instance))
 }
 
-/// Nanoseconds since the epoch as what becomes an aware `datetime` in UTC.
+/// Convert nanoseconds since the epoch to a time that becomes an aware `datetime` in UTC.
 fn time(ns: i64) -> SystemTime {
     let distance = Duration::from_nanos(ns.unsigned_abs());
     if ns < 0 { SystemTime::UNIX_EPOCH - distance } else { SystemTime::UNIX_EPOCH + distance }
 }
 
-/// As Linux numbers it: too many threads or processes.
+/// Linux's error number for too many threads or processes.
 const EAGAIN: i32 = 11;
 
-/// The error of a server or a channel that cannot start: without threads or descriptors, above all.
+/// The error for a server or a channel that cannot start, usually for lack of threads or descriptors.
 pub(crate) fn not_started(error: &io::Error, operation: &'static str) -> Error {
-    // tokio's own refusals may have no number.
+    // Errors of tokio itself may have no number.
     let errno = error.raw_os_error().unwrap_or(EAGAIN);
     Error::Io { errno, path: None, operation: if errno == EAGAIN { "start a thread" } else { operation } }
 }

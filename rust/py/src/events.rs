@@ -1,4 +1,4 @@
-//! `Events` and `Subscription`: changes, for those who subscribe to them.
+//! `Events` and `Subscription`: the delivery of changes to subscribers.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::channel;
@@ -34,7 +34,7 @@ type EventRow = (
     u64,
 );
 
-/// The same, as Python gives it.
+/// The same row, from Python.
 pub(crate) type GivenRow = (
     String,
     i64,
@@ -48,10 +48,10 @@ pub(crate) type GivenRow = (
     u64,
 );
 
-/// The sources of the roots that are open in a process. It is locked with the GIL held only, and so never during a fork.
+/// The sources of events of the roots that are open in a process. Locked only with the GIL held, and so never during a fork.
 static SOURCES: Mutex<Vec<(Process, FileId, Weak<events::Events>)>> = Mutex::new(Vec::new());
 
-/// Have all stores of one root in this process share one source. `py` says that the GIL is held.
+/// Make all stores of one root in this process share one source of events. The argument `_py` proves that the GIL is held.
 pub(crate) fn share(_py: Python<'_>, volume: &Volume) {
     let Some(root) = volume.identity() else { return };
     let process = Process::current();
@@ -99,12 +99,12 @@ impl Events {
     }
 }
 
-/// A subscriber. It leaves when it is closed or dropped.
+/// A subscription. It ends when it is closed or dropped.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Subscription(ProcessBound<Arc<events::Subscription>>);
 
 impl Subscription {
-    /// One that ends with the store.
+    /// A subscription that ends with its store.
     pub(crate) fn of_store(volume: &Volume, filter: &Filter, most: usize, opened: &Opened) -> CoreResult<Self> {
         let core = Arc::new(volume.events().subscribe(filter.compiled().clone(), most));
         let entry: Weak<dyn End> = Arc::downgrade(&core) as _;
@@ -132,7 +132,7 @@ impl Subscription {
         Ok(self.core()?.has_expressions())
     }
 
-    /// At most so many of the events that are there; None when there will be no more.
+    /// Take at most `most` of the waiting events; None when there will be no more.
     #[pyo3(signature = (most, /))]
     fn take(&self, py: Python<'_>, most: usize) -> Result<Option<Vec<EventRow>>> {
         let core = self.core()?;
@@ -140,13 +140,13 @@ impl Subscription {
         Ok(items.map(|items| items.into_iter().map(row).collect()))
     }
 
-    /// A wait for something to take, which `wake` ends, too.
+    /// A wait for events to take; `wake` ends it too.
     #[getter]
     fn ready(&self) -> Result<Wait> {
         Ok(Wait::for_events(Arc::clone(self.core()?)))
     }
 
-    /// Wait for something to take, for at most that time.
+    /// Block until there are events to take, for at most this time.
     #[pyo3(signature = (seconds, /))]
     fn wait(&self, py: Python<'_>, seconds: f64) -> Result<()> {
         let core = Arc::clone(self.core()?);
@@ -170,7 +170,7 @@ impl Subscription {
     }
 }
 
-/// The item of a row of Python.
+/// Convert a row from Python to an item.
 pub(crate) fn item(row: GivenRow) -> Result<Item> {
     let (kind, at_ns, digest, size, name, lease, previous, reason, labels, missed) = row;
     if missed > 0 {

@@ -1,4 +1,4 @@
-//! `Filter`: containerd's filter language on fields that Python looks up.
+//! `Filter`: containerd's filter language, on fields that a Python function provides.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -29,19 +29,19 @@ impl Filter {
     #[pyo3(signature = (texts, /))]
     #[allow(clippy::needless_pass_by_value, reason = "how PyO3 hands over a list")]
     fn new(py: Python<'_>, texts: Vec<Bound<'_, PyString>>) -> Result<Self> {
-        // Invalid Unicode becomes U+FFFD here, which the core refuses at its place.
+        // Invalid Unicode becomes U+FFFD here. The core refuses that character, and reports its position.
         let texts: Vec<_> = texts.iter().map(|text| text.to_string_lossy()).collect();
-        // It comes from outside, and regular expressions may take a second.
+        // The GIL is released: filters are untrusted, and compiling regular expressions may take a second.
         Ok(Self { compiled: py.detach(|| Compiled::compile(&texts))? })
     }
 
-    /// The fields that are asked for.
+    /// The fields that the filters use.
     #[getter]
     fn paths<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyTuple>>> {
         self.compiled.paths().map(|path| PyTuple::new(py, path)).collect()
     }
 
-    /// Whether a match may take long: it looks for regular expressions.
+    /// Whether the filters have regular expressions, with which a match may take long.
     #[getter]
     fn has_expressions(&self) -> bool {
         self.compiled.has_expressions()
@@ -54,7 +54,7 @@ impl Filter {
         subject.failed.into_inner().map_or(Ok(matched), Err)
     }
 
-    /// Which of several things match. All their fields are looked up first, and the GIL is released for the rest.
+    /// Return for each of several subjects whether it matches. All fields are looked up first; the GIL is released for the matching.
     #[pyo3(signature = (fields, /))]
     fn choose(&self, py: Python<'_>, fields: Vec<Bound<'_, PyAny>>) -> PyResult<Vec<bool>> {
         let subjects = fields.into_iter().map(|field| self.known(field)).collect::<PyResult<Vec<_>>>()?;
@@ -70,7 +70,7 @@ impl Filter {
     }
 }
 
-/// A subject whose fields were looked up.
+/// A subject whose fields have been looked up.
 struct Known<'a>(BTreeMap<&'a [String], Option<Value<'static>>>);
 
 impl Subject for Known<'_> {
@@ -79,10 +79,10 @@ impl Subject for Known<'_> {
     }
 }
 
-/// A subject whose fields a Python function gives: text, a number, nanoseconds for a field of time, or None.
+/// A subject whose fields a Python function returns: text, a number, nanoseconds for a time, or None.
 struct Lookup<'py> {
     field: Bound<'py, PyAny>,
-    /// The first exception of that function; it is raised when the match is over.
+    /// The first exception of the function; it is raised after the match.
     failed: RefCell<Option<PyErr>>,
 }
 

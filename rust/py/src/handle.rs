@@ -1,4 +1,4 @@
-//! The objects that Python has open of a store: all end when the store is closed, also if they are still referenced.
+//! The open objects of a store: all of them end when the store is closed, even if Python still refers to them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -7,29 +7,29 @@ use steelyard_core::store::Store;
 use steelyard_core::sys::ProcessBound;
 use steelyard_core::volume::blob;
 
-/// The fewest entries among which those of dropped objects are looked for.
+/// Entries of dropped objects are removed only when there are at least this many entries.
 const LEAST: usize = 64;
 
 /// An object that can be ended from outside.
 pub(crate) trait End: Send + Sync {
-    /// Close it. Whatever is asked of it from now on fails for that reason.
+    /// Close the object. All later uses fail with this reason.
     fn end(&self, reason: &Error) -> Result<()>;
 }
 
-/// Everything of one store that is open.
+/// All open objects of one store.
 #[derive(Default)]
 pub(crate) struct Opened(Mutex<Entries>);
 
 #[derive(Default)]
 struct Entries {
     list: Vec<Weak<dyn End>>,
-    /// Why nothing can be opened any more.
+    /// Set when the store is closed: the reason why nothing can be opened any more.
     reason: Option<Error>,
-    /// Look for dropped objects when there are so many entries.
+    /// Entries of dropped objects are removed when the list has this length.
     full: usize,
 }
 
-/// A value of the core, until it is closed or its store is.
+/// A value of the core, until it or its store is closed.
 pub(crate) struct Handle<T>(ProcessBound<Arc<Slot<T>>>);
 
 struct Slot<T>(Mutex<State<T>>);
@@ -39,7 +39,7 @@ enum State<T> {
     Ended(Error),
 }
 
-/// The last use of a closed value, before it is dropped.
+/// Called on a value when its store is closed, before the handle drops it.
 pub(crate) trait Close: Send + Sync + 'static {
     fn close(&self) {}
 }
@@ -56,7 +56,7 @@ impl Close for blob::Stream {
 impl<T: Send + 'static> Close for steelyard_core::volume::walk::Ahead<T> {}
 
 impl Opened {
-    /// Have it ended with the store. An error if the store is closed: it is the caller's to drop then.
+    /// Register an object, which is then ended with the store. Fails if the store is closed; the caller then drops the object.
     pub(crate) fn add(&self, entry: Weak<dyn End>) -> Result<()> {
         let mut entries = self.entries();
         if let Some(reason) = &entries.reason {
@@ -70,7 +70,7 @@ impl Opened {
         Ok(())
     }
 
-    /// End everything; the first error is returned when all has ended.
+    /// End all objects. Returns the first error after all have ended.
     pub(crate) fn end(&self, reason: &Error) -> Result<()> {
         let list = {
             let mut entries = self.entries();
@@ -90,7 +90,7 @@ impl Opened {
 }
 
 impl<T: Close> Handle<T> {
-    /// A handle of an open store, which ends with it.
+    /// A handle that ends with its store.
     pub(crate) fn new(opened: &Opened, value: Arc<T>) -> Result<Self> {
         let slot = Arc::new(Slot(Mutex::new(State::Open(value))));
         let entry: Weak<dyn End> = Arc::downgrade(&slot) as _;
@@ -98,12 +98,12 @@ impl<T: Close> Handle<T> {
         Ok(Self(ProcessBound::new(slot)))
     }
 
-    /// That of the store itself.
+    /// The handle of the store itself.
     pub(crate) fn of_store(value: Arc<T>) -> Self {
         Self(ProcessBound::new(Arc::new(Slot(Mutex::new(State::Open(value))))))
     }
 
-    /// The value, or why it cannot be used.
+    /// The value, or the error that says why it cannot be used.
     pub(crate) fn get(&self, name: impl FnOnce() -> String) -> Result<Arc<T>> {
         match &*self.0.get(name)?.state() {
             State::Open(value) => Ok(Arc::clone(value)),
@@ -111,7 +111,7 @@ impl<T: Close> Handle<T> {
         }
     }
 
-    /// Take the value out, if it is there; in a child of a fork it never is.
+    /// Take the value out, if it is still open. In the child of a fork this always returns `None`.
     pub(crate) fn take(&self, reason: Error) -> Option<Arc<T>> {
         self.0.here()?.take(reason)
     }

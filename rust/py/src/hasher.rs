@@ -15,10 +15,10 @@ use crate::descriptor::Descriptor;
 use crate::errors::{Failure, Result};
 use crate::job::Job;
 
-/// From this size on the GIL is released; below, handing it over costs more than it frees (as in hashlib).
+/// From this size on, the GIL is released. For fewer bytes, releasing it costs more time than it gives other threads (as in hashlib).
 const DETACH_FROM: usize = 2048;
 
-/// Frozen, with the state under a lock of its own: calls from several threads queue and never see a borrow error.
+/// The class is frozen and the state has its own lock, so calls from several threads wait for each other and never fail with a borrow error.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Hasher {
     inner: Mutex<MultiHasher>,
@@ -29,13 +29,13 @@ impl Hasher {
         Self { inner: Mutex::new(inner) }
     }
 
-    /// Call `work` with the state. The GIL is given up while another thread holds the state.
+    /// Call `work` with the state. While another thread holds the state, the GIL is released.
     fn with<T>(&self, py: Python<'_>, work: impl FnOnce(&mut MultiHasher) -> T) -> T {
-        // A panic in the middle of an update cannot happen; should it, the state is still one that some input gives.
+        // A poisoned lock is ignored: an update does not panic, and even after a panic the state would be the state of some input.
         work(&mut self.inner.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Call `work` with the state; for callers that have given up the GIL.
+    /// Call `work` with the state, for callers that have released the GIL.
     pub(crate) fn with_detached<T>(&self, work: impl FnOnce(&mut MultiHasher) -> T) -> T {
         work(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -73,7 +73,7 @@ impl Hasher {
         }
     }
 
-    /// Go on with at most `most` bytes of a file from `start`.
+    /// Hash at most `most` bytes of a file from `start` on.
     #[pyo3(signature = (file, start, most, job, /))]
     #[allow(clippy::needless_pass_by_value, reason = "the descriptor is closed when the call ends")]
     fn update_from(&self, py: Python<'_>, file: Descriptor, start: u64, most: Option<u64>, job: &Job) -> Result<u64> {
@@ -82,7 +82,7 @@ impl Hasher {
         py.detach(|| self.with_detached(update)).map_err(Failure::from)
     }
 
-    /// Copy at most `most` bytes between files, each given with an offset, and go on with the bytes that are written.
+    /// Copy at most `most` bytes between two files, each given with an offset, and hash the written bytes.
     #[pyo3(signature = (source, target, most, job, /))]
     #[allow(clippy::needless_pass_by_value, reason = "the descriptors are closed when the call ends")]
     fn copy_from(

@@ -39,7 +39,7 @@ impl Images {
 
 #[pymethods]
 impl Images {
-    /// `taken`: what to do about a name that is there: "refuse", "keep" one that holds the same, "overwrite".
+    /// Set names. `taken` says how to treat a name that exists: "refuse" it, "keep" it if it has the same target, or "overwrite" it.
     #[pyo3(signature = (targets, /, *, labels, taken))]
     fn assign(
         &self,
@@ -62,7 +62,7 @@ impl Images {
         .map_err(Failure::from)
     }
 
-    /// Change what is not None; of the labels with `keys` only those.
+    /// Change the target and the labels, unless they are None. With `keys`, change only these labels.
     #[pyo3(signature = (name, /, *, target, labels, keys, expected))]
     fn update(
         &self,

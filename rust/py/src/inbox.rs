@@ -1,4 +1,4 @@
-//! The results for an event loop, and the calls whose results it no longer wants.
+//! The results for an event loop, and the calls whose results are no longer wanted.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,24 +7,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pyo3::prelude::*;
 use steelyard_core::threads::calls;
 
-/// The threads that make the calls, as a call sees them.
+/// The interface of a call to the threads that make calls.
 pub(crate) trait Threads: Send + Sync {
-    /// A thread begins to wait for another process, or has waited.
+    /// Report that this thread begins to wait for another process, or has finished waiting.
     fn waits(&self, begins: bool);
-    /// Whether they are about to end.
+    /// Whether the threads are about to end.
     fn is_closing(&self) -> bool;
 }
 
-/// The finished results of one event loop that it has not taken yet.
+/// The results for one event loop that it has not taken yet.
 pub(crate) struct Inbox {
     pub(crate) results: calls::Inbox<(Py<PyAny>, PyResult<Py<PyAny>>)>,
-    /// Called by a worker, with no argument, when the first result after a `take` is there.
+    /// Called by a worker, without arguments, after the first result since the last `take`.
     pub(crate) wake: Py<PyAny>,
     pub(crate) threads: Box<dyn Threads>,
     pub(crate) unwanted: Unwanted,
 }
 
-/// A result, with its ticket and the inbox that it goes to.
+/// A result, with its ticket and its inbox.
 pub(crate) type Outcome = (Arc<Inbox>, Py<PyAny>, PyResult<Py<PyAny>>);
 
 /// The calls of one event loop whose callers no longer want a result, by their tickets.
@@ -36,7 +36,7 @@ pub(crate) struct Unwanted {
     tickets: Mutex<HashSet<usize>>,
 }
 
-/// A ticket, without holding it.
+/// The address of a ticket, which identifies it without keeping it alive.
 pub(crate) fn address(ticket: &Py<PyAny>) -> usize {
     ticket.as_ptr() as usize
 }
@@ -60,7 +60,7 @@ impl Unwanted {
     }
 }
 
-/// Add results to their inboxes; return the inboxes whose loops have to be notified.
+/// Add results to their inboxes. Returns the inboxes whose event loops must be notified.
 pub(crate) fn add(results: impl IntoIterator<Item = Outcome>) -> Vec<Arc<Inbox>> {
     let added = |(port, ticket, result): Outcome| port.results.push((ticket, result)).then_some(port);
     results.into_iter().filter_map(added).collect()

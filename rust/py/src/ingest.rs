@@ -20,24 +20,24 @@ use crate::job::Job;
 use crate::rows::{InfoRow, StatusRow, info_row, optional_digest, status_row};
 use crate::wait::{Until, Wait};
 
-/// An open ingest; closing is explicit, dropping it only frees the ref.
+/// An open ingest. It must be closed explicitly: dropping it only frees the ref.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Ingest {
     name: String,
-    /// Nothing of the store is kept open for a writer that is closed and still referenced.
+    /// A closed writer to which Python still refers keeps nothing of the store open.
     core: ProcessBound<Arc<Slot>>,
 }
 
 struct Slot(Mutex<State>);
 
-/// An open ingest, or what stays known of one that was closed.
+/// An open ingest, or the values of a closed one that remain available.
 enum State {
     Open(Arc<ingest::Ingest>),
     Ended { offset: u64, algorithm: &'static str, reason: Error },
 }
 
 impl Ingest {
-    /// An error if the store was closed meanwhile; the ingest is dropped then.
+    /// Fails, and drops the ingest, if the store was closed meanwhile.
     pub(crate) fn new(core: Arc<ingest::Ingest>, opened: &Opened) -> CoreResult<Self> {
         let name = core.name().to_owned();
         let slot = Arc::new(Slot(Mutex::new(State::Open(core))));
@@ -66,7 +66,7 @@ impl Slot {
 
 impl End for Slot {
     fn end(&self, reason: &Error) -> CoreResult<()> {
-        // In a block of its own: the lock is not held while the ingest is closed.
+        // The block releases the lock: it must not be held while the ingest is closed.
         let core = {
             let State::Open(core) = &*self.state() else { return Ok(()) };
             Arc::clone(core)
@@ -100,14 +100,14 @@ impl Ingest {
             State::Open(core) => Arc::clone(core),
             State::Ended { algorithm, .. } => return Ok(algorithm),
         };
-        // Not under the lock above: the ingest may be in use for longer.
+        // The lock above is released first, because another call may use the ingest for long.
         Ok(core.algorithm().name())
     }
 
-    /// Whether the bytes were accepted; None if they never will be so, but by `write`.
+    /// Accept bytes to be written later. Returns whether they were accepted; None if only `write` can take them.
     ///
-    /// Copies at most a few hundred KiB and makes no system call, so the GIL stays where it is. What cannot change, the
-    /// bytes of a `bytes` object, is kept in place of a copy.
+    /// The GIL is kept: this copies at most a few hundred KiB and makes no system call. `bytes` are kept by reference in place of
+    /// a copy, because they cannot change.
     #[pyo3(signature = (data, /))]
     fn push(&self, data: &Bound<'_, PyAny>) -> Result<Option<bool>> {
         let input: Input<'_> = data.extract()?;
@@ -124,13 +124,14 @@ impl Ingest {
         })
     }
 
-    /// A wait for room for so many bytes more.
+    /// A wait until there is room for the number of bytes in its argument.
     #[getter]
     fn room(&self) -> Result<Wait> {
         Ok(Wait::new(&self.core()?, Until::Room))
     }
 
-    /// The function as it is or, if that pays, a wait until all bytes are written, after which the function is called.
+    /// Return a callable that calls `function` after all bytes are written: a wait if other ingests are written at the same time,
+    /// otherwise `function` itself.
     #[pyo3(signature = (function, /))]
     fn when_written(&self, py: Python<'_>, function: Py<PyAny>) -> Result<Py<PyAny>> {
         let core = self.core()?;
@@ -146,7 +147,7 @@ impl Ingest {
         py.detach(|| self.core()?.write(octets)).map_err(Failure::from)
     }
 
-    /// Append at most `most` bytes of a file from `start`; `also` is given the same bytes.
+    /// Append at most `most` bytes of a file from `start` on. The hasher `also` gets the same bytes.
     #[pyo3(signature = (file, start, most, job, also, /))]
     fn copy_from(
         &self,
@@ -232,7 +233,7 @@ impl Ingest {
     }
 
     fn close(&self, py: Python<'_>) -> Result<()> {
-        // In a child of a fork it is the parent's, which still writes to it.
+        // In the child of a fork, the ingest belongs to the parent, which still writes to it.
         let Some(slot) = self.core.here() else { return Ok(()) };
         py.detach(|| slot.end(&Error::Closed { name: self.name.clone() })).map_err(Failure::from)
     }

@@ -1,11 +1,11 @@
-//! `Job`: a long call, watched and stopped from outside.
+//! `Job`: progress and cancellation of a long call.
 
 use std::sync::Arc;
 
 use pyo3::prelude::*;
 use steelyard_core::pipe;
 
-/// Given to a long call; other threads look at it meanwhile.
+/// Passed to a long call. Other threads read its progress and can cancel it.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Job(Arc<pipe::Job>);
 

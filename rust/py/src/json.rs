@@ -1,4 +1,4 @@
-//! `check_json` and `JsonShape`: whether bytes are strict JSON. `json_parts`: where they can be cut. `references`: what they name.
+//! `check_json` and `JsonShape`: check for strict JSON. `json_parts`: where a document can be cut. `references`: the digests in it.
 
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use steelyard_core::archive::json::{self, Part, Parts, Role, Shape};
 
 use crate::buffer::Input;
 
-/// The fields of an object that readers know; see `steelyard_core::archive::json::Shape`.
+/// The known fields of an object; see `steelyard_core::archive::json::Shape`.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct JsonShape(Arc<Shape>);
 
 #[pymethods]
 impl JsonShape {
-    /// `fields` are names with the shape of their values or None, `foreign` those that may only be null.
+    /// `fields` are names, each with the shape of its value or None; `foreign` are names whose values may only be null.
     #[new]
     #[pyo3(signature = (name, fields, foreign, /))]
     fn new(name: String, fields: Vec<(String, Option<Py<Self>>)>, foreign: Vec<String>) -> Self {
@@ -24,7 +24,7 @@ impl JsonShape {
     }
 }
 
-/// None for strict JSON; otherwise the kind of fault, its path, what was expected and what was found.
+/// Return None for strict JSON; otherwise the kind of the fault, its path, the expected text and the found text.
 #[pyfunction]
 #[pyo3(signature = (data, depth, shape=None, /))]
 pub(crate) fn check_json(
@@ -39,10 +39,10 @@ pub(crate) fn check_json(
     result.err().map(|fault| (fault.kind.name(), fault.path, fault.expected, fault.found))
 }
 
-/// The parts of at most `most` bytes that a large array or object can be cut into; None if it cannot.
+/// Cut a large array or object into parts of at most `most` bytes; None if that is not possible.
 ///
-/// An array or object is whether it is an object, and a list of its parts. A part is its start and end, its key if it is a large
-/// member of an object, and its own parts if it is a large array or object.
+/// An array or object is returned as a pair: whether it is an object, and the list of its parts. A part is a tuple: its start, its end,
+/// its key if it is a large member of an object, and its own parts if it is a large array or object.
 #[pyfunction]
 #[pyo3(signature = (data, most, /))]
 pub(crate) fn json_parts<'py>(py: Python<'py>, data: &[u8], most: usize) -> PyResult<Option<Bound<'py, PyTuple>>> {
@@ -60,7 +60,7 @@ fn container(py: Python<'_>, found: Parts) -> PyResult<Bound<'_, PyTuple>> {
     (found.is_object, parts).into_pyobject(py)
 }
 
-/// The digests that a document names, each with its role, and how many are invalid; None if the bytes are not JSON.
+/// The digests in a document, each with its role, and the number of invalid ones; None if the bytes are not JSON.
 #[pyfunction]
 #[pyo3(signature = (data, /))]
 pub(crate) fn references(py: Python<'_>, data: &[u8]) -> Option<(Vec<(String, &'static str)>, usize)> {
@@ -71,14 +71,14 @@ pub(crate) fn references(py: Python<'_>, data: &[u8]) -> Option<(Vec<(String, &'
     })
 }
 
-/// Whether a blob with these bytes may be a document: it is not too large, and begins like one.
+/// Whether a blob with these bytes may be a document: it is not too large and begins like a document.
 #[pyfunction]
 #[pyo3(signature = (data, /))]
 pub(crate) fn may_be_document(data: &[u8]) -> bool {
     data.len() as u64 <= json::DOCUMENT_LIMIT && json::may_be_document(data)
 }
 
-/// Whether blobs of that media type are documents.
+/// Whether blobs of this media type are documents.
 #[pyfunction]
 #[pyo3(signature = (media_type, /))]
 pub(crate) fn is_document(media_type: &str) -> bool {

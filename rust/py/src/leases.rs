@@ -36,13 +36,13 @@ impl Leases {
 
 #[pymethods]
 impl Leases {
-    /// Create a lease that outlives the process, for that many ns.
+    /// Create a lease that outlives the process and ends after `expires` ns.
     #[pyo3(signature = (lease, /, *, labels, expires))]
     fn create(&self, py: Python<'_>, lease: &str, labels: BTreeMap<String, String>, expires: i64) -> Result<LeaseRow> {
         py.detach(|| self.core()?.volume().create_lease(lease, &labels, expires)).map(row).map_err(Failure::from)
     }
 
-    /// Create a lease that ends with the process, or after that many ns.
+    /// Create a lease that ends with the process, or after `expires` ns.
     #[pyo3(signature = (lease, /, *, labels, expires))]
     fn begin(
         &self,
@@ -54,7 +54,7 @@ impl Leases {
         py.detach(|| self.core()?.volume().begin_lease(lease, &labels, expires)).map(row).map_err(Failure::from)
     }
 
-    /// End a lease that ends with the process. A closed store holds none.
+    /// End a lease of this process. Does nothing if the store is closed: it has no such leases then.
     #[pyo3(signature = (lease, /))]
     fn end(&self, py: Python<'_>, lease: &str) {
         py.detach(|| {

@@ -1,7 +1,7 @@
-//! The extension module `steelyard._native`: buffers in, calls of the core with the GIL released, errors out.
+//! The extension module `steelyard._native`: it converts arguments, calls the core without the GIL, and converts results and errors.
 //!
-//! It is private: the documented names are those of the Python package, and `python/steelyard/_native.pyi` lists what
-//! it takes and gives. Nothing is decided here.
+//! It is private: the public names are in the Python package. `python/steelyard/_native.pyi` lists its classes and functions with
+//! their types. All decisions are made in the core or in Python.
 #![allow(clippy::needless_pass_by_value, reason = "arguments are extracted from Python objects, so they come by value")]
 
 mod archive;
@@ -44,7 +44,7 @@ mod walk;
 
 use pyo3::prelude::*;
 
-/// The warning of an unoptimised build, which must not serve or measure unnoticed.
+/// The warning of an unoptimised build, so that such a build is not used for service or measurements unnoticed.
 const DEBUG_WARNING: &std::ffi::CStr = c"steelyard._native is a debug build and slow: use a release build (pip builds \
 one, and so does `maturin develop --release`), or set STEELYARD_ALLOW_DEBUG=1 to silence this";
 
@@ -56,7 +56,7 @@ mod _native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
-        // First of all: PyO3 keeps each class that is added for the whole process.
+        // This check comes first: PyO3 keeps each added class for the whole process.
         crate::interpreter::check_main(py)?;
         steelyard_core::sys::watch()?;
         super::add_classes(module)?;

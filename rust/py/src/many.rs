@@ -1,4 +1,4 @@
-//! Changes of many blobs in one call: the errors of those that failed, each with the place of its blob.
+//! Changes of many blobs in one call. Returns the error of each blob that failed, with its index.
 
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
@@ -11,10 +11,10 @@ use crate::errors::{Failure, Result};
 use crate::page::page;
 use crate::rows::parse_all;
 
-/// The places and the errors of the blobs that failed.
+/// The index and the error of each blob that failed.
 pub(crate) type Failures<'py> = Vec<(usize, Bound<'py, PyBaseException>)>;
 
-/// Set labels; the infos of the blobs that were changed as a page, which is empty if there are none.
+/// Set labels. Returns the infos of the changed blobs as a page, which is empty if there are none.
 pub(crate) fn update<'py>(
     py: Python<'py>,
     store: &Store,

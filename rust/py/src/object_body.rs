@@ -12,7 +12,7 @@ use steelyard_objects::Body;
 
 use crate::errors::{Failure, Result};
 
-/// Bytes of an object in order. `ObjectClient.receive` has them received.
+/// Bytes of an object, in order. `ObjectClient.receive` receives them.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct ObjectBody(ProcessBound<Body>);
 
@@ -24,7 +24,7 @@ impl ObjectBody {
 
 #[pymethods]
 impl ObjectBody {
-    /// `size` bytes of an object from `offset`, hashed if an algorithm is named.
+    /// `size` bytes of an object from `offset` on, hashed if an algorithm is given.
     #[new]
     #[pyo3(signature = (key, offset, size, /, *, algorithm=None))]
     fn new(key: String, offset: u64, size: u64, algorithm: Option<&str>) -> Result<Self> {
@@ -33,7 +33,7 @@ impl ObjectBody {
         Ok(Self(ProcessBound::new(Body::new(key, range, algorithm))))
     }
 
-    /// At most `most` of the next bytes, copied with the GIL held, none at the end; None if there are none yet.
+    /// Take at most `most` bytes, copied with the GIL held. Empty at the end; None if no bytes are available yet.
     #[pyo3(signature = (most, /))]
     fn take<'py>(&self, py: Python<'py>, most: usize) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let Some(taken) = self.core().map_err(Failure::from)?.take(most) else { return Ok(None) };
@@ -49,12 +49,12 @@ impl ObjectBody {
         PyBytes::new_with(py, size, fill).map(Some)
     }
 
-    /// The encoded digest of the bytes that were received, if they are hashed.
+    /// The encoded digest of the received bytes, if they are hashed.
     fn encoded(&self) -> Result<Option<String>> {
         Ok(self.core()?.digest().as_ref().map(Digest::encoded))
     }
 
-    /// End it: nothing more is received.
+    /// Stop receiving.
     fn close(&self) {
         if let Some(body) = self.0.here() {
             body.close();

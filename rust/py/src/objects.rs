@@ -1,4 +1,4 @@
-//! Requests to an object store, which an event loop waits for without a thread.
+//! Requests to an object store. An event loop waits for them without a thread.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +26,7 @@ pyo3::create_exception!(
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct ObjectClient(ProcessBound<Mutex<Option<Client>>>);
 
-/// A request under way.
+/// A request in progress.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct ObjectRequest(ProcessBound<Arc<Request>>);
 
@@ -35,7 +35,7 @@ type Row = (String, u64, Option<String>, i64, bool);
 
 #[pymethods]
 impl ObjectClient {
-    /// A client with settings of `object_store`, by their names there. It connects with the first request.
+    /// A client with options of the crate `object_store`, under the crate's names. It connects with the first request.
     #[new]
     #[pyo3(signature = (options, /, *, retries, timeout))]
     fn new(options: &Bound<'_, PyDict>, retries: usize, timeout: u64) -> PyResult<Self> {
@@ -44,14 +44,14 @@ impl ObjectClient {
         Ok(Self(ProcessBound::new(Mutex::new(Some(client)))))
     }
 
-    /// Write an object, perhaps with the mark of a store; its tag is returned.
+    /// Write an object, optionally with the mark of a store. The outcome is its tag.
     #[pyo3(signature = (key, data, /, *, create, mark))]
     fn put(&self, key: String, data: &Bound<'_, PyAny>, create: bool, mark: bool) -> PyResult<ObjectRequest> {
         self.start(Operation::Put { key, data: owned(data)?, create, mark })
     }
 
-    /// Create objects, each perhaps with the mark of a store, by requests that are waited for together; for each its tag is returned,
-    /// or a `RequestFailed`.
+    /// Create objects, each optionally with the mark of a store, by concurrent requests with one wait. The outcome has a tag or a
+    /// `RequestFailed` for each object.
     #[pyo3(signature = (objects, /))]
     fn create_all(&self, objects: Vec<(String, Bound<'_, PyAny>, bool)>) -> PyResult<ObjectRequest> {
         let operations = objects
@@ -61,21 +61,21 @@ impl ObjectClient {
         self.begin_with(|client| client.start_all(operations))
     }
 
-    /// Read an object, or `size` bytes from `offset`; its row and the bytes are returned.
+    /// Read an object or a range of it (offset, size). The outcome is its row and the bytes.
     #[pyo3(signature = (key, /, *, range=None, etag=None))]
     fn get(&self, key: String, range: Option<(u64, u64)>, etag: Option<String>) -> PyResult<ObjectRequest> {
         let range = range.map(|(offset, size)| offset..offset.saturating_add(size));
         self.start(Operation::Get { key, range, tag: etag })
     }
 
-    /// Start to receive a body, or go on; the outcome is None, when there is something to take.
+    /// Start or continue to receive a body. The outcome is None, and is there when bytes can be taken.
     #[pyo3(signature = (body, /, *, etag))]
     fn receive(&self, body: &ObjectBody, etag: Option<String>) -> PyResult<ObjectRequest> {
         let body = body.core().map_err(Failure::from)?;
         self.begin_with(|client| client.receive(body, etag))
     }
 
-    /// Look at an object; its row is returned.
+    /// Request the metadata of an object. The outcome is its row.
     #[pyo3(signature = (key, /))]
     fn head(&self, key: String) -> PyResult<ObjectRequest> {
         self.start(Operation::Head { key })
@@ -87,19 +87,19 @@ impl ObjectClient {
         self.start(Operation::Delete { key })
     }
 
-    /// Sign removals of objects that the server refuses after some seconds; they are returned in order. No request is made.
+    /// Sign removals of objects, which the server refuses after `seconds`. The outcome is a list of URLs in order. No request is sent.
     #[pyo3(signature = (keys, /, *, seconds))]
     fn sign_removals(&self, keys: Vec<String>, seconds: u64) -> PyResult<ObjectRequest> {
         self.start(Operation::SignRemovals { keys, seconds })
     }
 
-    /// Remove an object by a signed removal, if it exists. It is tried once.
+    /// Remove an object by a signed removal, if it exists. There is only one attempt.
     #[pyo3(signature = (url, /))]
     fn remove(&self, url: String) -> PyResult<ObjectRequest> {
         self.start(Operation::Remove { url })
     }
 
-    /// List objects in order; their rows are returned, and whether there are more.
+    /// List objects in order. The outcome is their rows, and whether there are more.
     #[pyo3(signature = (prefix, /, *, after=None, limit=1000))]
     fn list(&self, prefix: String, after: Option<String>, limit: usize) -> PyResult<ObjectRequest> {
         self.start(Operation::List { prefix, after, limit })
@@ -111,13 +111,13 @@ impl ObjectClient {
         self.start(Operation::Copy { from: key, to: copied })
     }
 
-    /// Begin a multipart upload; its ID is returned.
+    /// Begin a multipart upload. The outcome is its ID.
     #[pyo3(signature = (key, /))]
     fn begin(&self, key: String) -> PyResult<ObjectRequest> {
         self.start(Operation::Begin { key })
     }
 
-    /// Send a part that is a range of a file; what `complete` needs of it is returned.
+    /// Send a range of a file as a part. The outcome is the text that `complete` needs.
     #[pyo3(signature = (key, upload, number, /, path, offset, size))]
     fn part(
         &self,
@@ -131,13 +131,13 @@ impl ObjectClient {
         self.start(Operation::Part { key, upload, number, data: Payload::File { path, offset, size } })
     }
 
-    /// Send a part that is in memory, and return what `complete` needs.
+    /// Send bytes as a part. The outcome is the text that `complete` needs.
     #[pyo3(signature = (key, upload, number, data, /))]
     fn part_of(&self, key: String, upload: String, number: usize, data: &Bound<'_, PyAny>) -> PyResult<ObjectRequest> {
         self.start(Operation::Part { key, upload, number, data: Payload::Bytes(owned(data)?) })
     }
 
-    /// Make the object of its parts; its tag is returned.
+    /// Create the object from its parts. The outcome is its tag.
     #[pyo3(signature = (key, upload, parts, /))]
     fn complete(&self, key: String, upload: String, parts: Vec<String>) -> PyResult<ObjectRequest> {
         self.start(Operation::Complete { key, upload, parts })
@@ -149,7 +149,7 @@ impl ObjectClient {
         self.start(Operation::Abort { key, upload })
     }
 
-    /// List unfinished multipart uploads; their keys, IDs and times are returned, and the end of the page if there are more.
+    /// List unfinished multipart uploads. The outcome is their keys, IDs and times, and the end of the page if there are more.
     #[pyo3(signature = (prefix, /, *, after=None, limit=1000))]
     fn uploads(&self, prefix: String, after: Option<(String, String)>, limit: usize) -> PyResult<ObjectRequest> {
         let after =
@@ -157,12 +157,12 @@ impl ObjectClient {
         self.start(Operation::Uploads { prefix, after, limit })
     }
 
-    /// Ask the server for its name and its time in nanoseconds, or None for what it does not say.
+    /// Request the server's name and its time in nanoseconds. Either is None if the server does not send it.
     fn server(&self) -> PyResult<ObjectRequest> {
         self.start(Operation::Server)
     }
 
-    /// End it. The threads end with the last client of the process, and with them all requests.
+    /// Close the client. With the last client of the process, the threads and all requests end.
     fn close(&self, py: Python<'_>) {
         let Some(client) = self.0.here() else { return };
         let client = client.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -188,19 +188,19 @@ impl ObjectClient {
 
 #[pymethods]
 impl ObjectRequest {
-    /// A wait until the outcome is there, which is then returned.
+    /// A wait for the outcome, which it returns.
     fn wait(slf: &Bound<'_, Self>) -> PyResult<Wait> {
         let request = slf.get().0.get(|| "request".to_owned()).map_err(Failure::from)?;
         Ok(Wait::for_request(Arc::clone(request)).then(slf.getattr("outcome")?.unbind()))
     }
 
-    /// End it early. The server may have done what it was asked.
+    /// Cancel the request. The server may have carried it out all the same.
     fn cancel(&self) -> PyResult<()> {
         self.0.get(|| "request".to_owned()).map_err(Failure::from)?.cancel();
         Ok(())
     }
 
-    /// The outcome, which must be there.
+    /// The outcome. Call this only after the wait has ended.
     fn outcome(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let request = self.0.get(|| "request".to_owned()).map_err(Failure::from)?;
         converted(py, request.take().map_err(|error| failed(&error))?)

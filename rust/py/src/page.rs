@@ -1,9 +1,9 @@
-//! Many blobs at once, as `MessagePack`: made without the GIL, and read by Python's decoder faster than as many objects could
-//! be handed over.
+//! Infos of many blobs as `MessagePack`. A page is made without the GIL, and decoding it in Python is faster than creating as many
+//! objects through `PyO3`.
 //!
-//! `[algorithms, labels, blobs]`: the names of all algorithms, the different sets of labels, and for each blob
-//! `[algorithm, encoded, size, created, updated, labels]`, with the places of its algorithm and its labels among those, and
-//! its times as timestamps of whole microseconds (updated is nil where it equals created).
+//! A page is `[algorithms, labels, blobs]`: the names of all algorithms, the different sets of labels, and for each blob
+//! `[algorithm, encoded, size, created, updated, labels]`. `algorithm` and `labels` of a blob are indexes into the first two lists. Times
+//! are timestamps in whole microseconds; `updated` is nil if it equals `created`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ const SECOND_NS: i64 = 1_000_000_000;
 /// The extension type of a timestamp.
 const TIMESTAMP: i8 = -1;
 
-/// Return the page of these blobs, which is never empty.
+/// Return the page of these blobs. It is never empty, even without blobs.
 pub(crate) fn page(infos: &[Info]) -> Vec<u8> {
     let mut sets: Vec<&Labels> = Vec::new();
     let mut places: HashMap<*const Labels, u64> = HashMap::new();
@@ -80,7 +80,7 @@ fn length(count: usize) -> u32 {
     u32::try_from(count).expect("pages and labels are small")
 }
 
-/// Writing to memory cannot fail.
+/// Unwrap the result of a write to memory, which cannot fail.
 fn done<T, E: std::fmt::Debug>(written: Result<T, E>) {
     written.expect("memory takes all");
 }

@@ -1,8 +1,8 @@
-//! Worker threads for Python's calls, and the ports through which event loops observe their ends.
+//! Worker threads for calls of Python functions, and the ports through which event loops get the results.
 //!
-//! The core decides which thread is woken and when (`steelyard_core::threads::calls`). This module makes the calls, under the
-//! GIL, and notifies event loops: finished calls collect in the inbox of a loop, and one wake, about 50 µs, delivers all of
-//! them.
+//! The core decides which thread is woken and when (`steelyard_core::threads::calls`). This module makes the calls, with the
+//! GIL, and notifies event loops: results collect in the inbox of a loop, and one wake-up, which takes about 50 µs, delivers all
+//! of them.
 
 use std::io;
 use std::sync::Arc;
@@ -23,32 +23,32 @@ use crate::errors::{Cancelled, Failure, contain};
 use crate::inbox::{Inbox, Threads, Unwanted, add, address};
 use crate::wait::Wait;
 
-/// How long a thread waits for work before it ends: less than the second that the documents promise.
+/// How long a thread waits for work before it ends: less than the second that the documentation promises.
 const IDLE: Duration = Duration::from_millis(700);
 
-/// As Linux numbers it: too many threads or processes.
+/// Linux's error number for too many threads or processes.
 const EAGAIN: i32 = 11;
 
 /// A job of a worker.
 pub(crate) enum Job {
     /// A call to make, and the owner of its result.
     Call { function: Py<PyAny>, args: Py<PyTuple>, ticket: Py<PyAny>, port: Arc<Inbox> },
-    /// A batch of the items that wait in that queue by then.
+    /// A batch of the items that wait in this queue when the job runs.
     Batch(Arc<Queue>),
-    /// Notify the owner of a wait that it is over.
+    /// Notify the owner of a wait that the wait has ended.
     Notify { ticket: Py<PyAny>, port: Arc<Inbox> },
-    /// Write the bytes of that ingest and of others, because no flusher could be started. The ingest notifies its writer.
+    /// Write the bytes of this ingest and of others, because no flusher could be started. The ingest notifies its writer.
     Flush(Arc<Ingest>),
 }
 
-/// Calls of Python functions.
+/// The work of the pool: calls of Python functions.
 pub(crate) struct Calls;
 
-/// A set of worker threads. In a child of a fork it has none, and what waits in it is the parent's.
+/// A set of worker threads. In the child of a fork it has no threads, and the jobs in its queue belong to the parent.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Pool(ProcessBound<Arc<calls::Pool<Calls>>>);
 
-/// One event loop's way to a pool.
+/// The access of one event loop to a pool.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Port(ProcessBound<(Arc<calls::Pool<Calls>>, Arc<Inbox>)>);
 
@@ -60,13 +60,13 @@ impl Pool {
         Self(ProcessBound::new(calls::Pool::new(Calls, most, IDLE)))
     }
 
-    /// How many threads there are at this moment.
+    /// The current number of threads.
     #[getter]
     fn threads(&self) -> usize {
         self.0.here().map_or(0, |pool| pool.threads())
     }
 
-    /// Calls submitted, threads started, idle threads woken, wakes of event loops.
+    /// Counts of submitted calls, started threads, woken idle threads, and wake-ups of event loops.
     fn counts(&self) -> PyResult<(u64, u64, u64, u64)> {
         let counts = bound(&self.0)?.counts();
         Ok((counts.jobs, counts.started, counts.woken, counts.notified))
@@ -80,7 +80,7 @@ impl Pool {
         Ok(Port(ProcessBound::new((pool, Arc::new(inbox)))))
     }
 
-    /// Finish what was submitted and end all threads; for the end of the process, after which no thread may call Python.
+    /// Finish all submitted calls and end all threads. For the end of the process, after which no thread may call Python.
     fn close(&self, py: Python<'_>) {
         if let Some(pool) = self.0.here() {
             py.detach(|| pool.close());
@@ -90,9 +90,10 @@ impl Pool {
 
 #[pymethods]
 impl Port {
-    /// Have `function(*args)` called by a worker, or a `Batcher` with others' items; `take` gives its result with the ticket.
+    /// Have a worker call `function(*args)`. A `Batcher` is called with the items of other callers too. `take` returns the result with the
+    /// ticket.
     ///
-    /// A `Wait` takes no worker before it is over.
+    /// A `Wait` uses no worker until it has ended.
     #[pyo3(signature = (function, args, ticket, /))]
     fn submit(&self, py: Python<'_>, function: Py<PyAny>, args: Py<PyTuple>, ticket: Py<PyAny>) -> PyResult<()> {
         let (pool, port) = bound(&self.0)?;
@@ -120,8 +121,8 @@ impl Port {
         Ok(())
     }
 
-    /// Say that the result of what was submitted is no longer wanted. Should it wait for another process, or in a queue with
-    /// others, it ends by `Cancelled` and has had no effect. Once it has ended, `forget` must be called with the ticket.
+    /// Declare that the result of a submitted call is no longer wanted. If the call waits for another process or in the queue of a batcher,
+    /// it ends with `Cancelled` and without an effect. After the end of the call, `forget` must be called with the ticket.
     #[pyo3(signature = (function, ticket, /))]
     fn cancel(&self, py: Python<'_>, function: &Bound<'_, PyAny>, ticket: Py<PyAny>) -> PyResult<()> {
         let (_, inbox) = bound(&self.0)?;
@@ -129,7 +130,7 @@ impl Port {
         if let Ok(batcher) = function.cast::<Batcher>() {
             let withdrawn = batcher.get().withdraw(&ticket)?;
             if let Some((port, ticket)) = withdrawn {
-                // Made by a call: raised here, its context would be what the caller handles, with all its frames.
+                // The exception is created, not raised: its context would then be the exception that the caller handles, with all frames.
                 let error = PyErr::from_value(py.get_type::<Cancelled>().call0()?);
                 for port in add([(port, ticket, Err(error))]) {
                     port.wake.call0(py)?;
@@ -139,7 +140,7 @@ impl Port {
         Ok(())
     }
 
-    /// The cancelled call of that ticket has ended.
+    /// Declare that the cancelled call with this ticket has ended.
     #[pyo3(signature = (ticket, /))]
     fn forget(&self, ticket: Py<PyAny>) -> PyResult<()> {
         let (_, inbox) = bound(&self.0)?;
@@ -158,7 +159,7 @@ impl Port {
     }
 }
 
-/// Notifies the owner of a wait, at the latest when this is dropped, in a panic for example.
+/// Notifies the owner of a wait, at the latest when this is dropped, for example by a panic.
 struct Notifying {
     pool: Arc<calls::Pool<Calls>>,
     job: Option<Job>,
@@ -187,12 +188,12 @@ impl Work for Calls {
     }
 
     fn attached(&self, serve: &mut dyn FnMut()) -> bool {
-        // None: the interpreter is gone, and with it every caller that could ask for a result.
+        // `None` means that the interpreter has ended, and with it all callers.
         Python::try_attach(|_| serve()).is_some()
     }
 
     fn detached(&self, wait: &mut (dyn FnMut() + Send)) {
-        // Within `attached`, so that the thread keeps its Python state: a new one is some system calls each time.
+        // This runs within `attached`, so the thread keeps its Python state: creating a new one takes some system calls.
         Python::attach(|py| py.detach(wait));
     }
 
@@ -202,7 +203,7 @@ impl Work for Calls {
                 let caller = Arc::new(PythonCaller { inbox: Arc::clone(&port), ticket: address(&ticket) });
                 let call = || Python::attach(|py| contain(|| function.call1(py, args)));
                 let result = for_caller(Some(caller), call);
-                // Before the caller observes the result: the owner of the function may be the last to hold a descriptor open.
+                // The function is dropped before the caller gets the result: its owner may be the last that keeps a descriptor open.
                 drop(function);
                 Done { notified: add([(port, ticket, result)]), rest: None }
             }
@@ -238,7 +239,7 @@ impl Work for Calls {
             Job::Call { ticket, port, .. } | Job::Notify { ticket, port } => add([(port, ticket, Err(error))]),
             Job::Batch(queue) => add(Python::attach(|py| queue.refuse(py, &error))),
             Job::Flush(ingest) => {
-                // A notification takes a thread, too: where there is none, those that wait get an error.
+                // A notification needs a thread too. If there is none, the waiting callers get an error.
                 ingest.wake();
                 Vec::new()
             }
@@ -246,7 +247,7 @@ impl Work for Calls {
     }
 
     fn notify(&self, port: Arc<Inbox>) {
-        // A loop that is closed refuses to be woken. No task waits there any more.
+        // A closed event loop cannot be woken. No task waits there any more.
         if Python::attach(|py| port.wake.call0(py)).is_err() {
             port.results.close();
         }
@@ -263,7 +264,7 @@ impl Threads for Arc<calls::Pool<Calls>> {
     }
 }
 
-/// Return the value if it belongs to this process; a child of a fork is refused.
+/// Return the value if it belongs to this process. Fails in the child of a fork.
 fn bound<T>(value: &ProcessBound<T>) -> PyResult<&T> {
     Ok(value.get(|| "event loop".to_owned()).map_err(Failure::from)?)
 }

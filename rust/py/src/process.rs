@@ -1,11 +1,11 @@
-//! `Process`: what an object of Python remembers of the process that made it; and descriptors that Python has opened.
+//! `Process`: identifies the process that created a Python object. Also marks descriptors that Python has opened.
 
 use pyo3::prelude::*;
 use steelyard_core::sys;
 
 use crate::errors::{Failure, Result};
 
-/// The process in which this was made.
+/// The process in which this object was created.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Process(sys::Process);
 
@@ -16,13 +16,13 @@ impl Process {
         Self(sys::Process::current())
     }
 
-    /// Whether this is still that process, not a child that was forked from it.
+    /// Whether the current process is that process, not a forked child.
     #[getter]
     fn is_current(&self) -> bool {
         self.0.is_current()
     }
 
-    /// Refuse a use of `name` in a child.
+    /// Fail in a forked child; `name` is the object in the message.
     #[pyo3(signature = (name, /))]
     fn check(&self, name: &str) -> Result<()> {
         self.0.check(|| name.to_owned()).map_err(Failure::from)
@@ -36,7 +36,7 @@ pub(crate) fn mark_descriptor(number: i32) {
     sys::mark(number);
 }
 
-/// Undo that, before the descriptor is closed: its number may be used again afterwards.
+/// Undo `mark_descriptor`. Call this before the descriptor is closed: afterwards another file may have its number.
 #[pyfunction]
 #[pyo3(signature = (number, /))]
 pub(crate) fn unmark_descriptor(number: i32) {

@@ -1,4 +1,4 @@
-//! A store that is written in Python, as a server calls it: each call is one of `steelyard.containerd.service._loop_store`.
+//! A store that is written in Python, behind a server: each method calls a method of `steelyard.containerd.service._loop_store`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,10 +28,10 @@ type StatusRow = (String, u64, Option<u64>, Option<String>, i64, i64);
 /// code, message, details, text for the log, code of the class
 type RefusalRow = (u8, String, Vec<u8>, String, String);
 
-/// An object of Python whose methods block.
+/// A Python object whose methods block.
 struct Object {
     object: Py<PyAny>,
-    /// Makes a `RefusalRow` of an exception.
+    /// Converts an exception to a `RefusalRow`.
     refuse: Arc<Py<PyAny>>,
 }
 
@@ -59,7 +59,7 @@ impl Object {
             });
             result.map_err(|error| self.refused(py, error))
         };
-        // None: the interpreter is about to end.
+        // `None` means that the interpreter is about to end.
         Python::try_attach(called).unwrap_or_else(|| Err(failed()))
     }
 
@@ -85,7 +85,7 @@ impl Object {
         Refusal { code, message, details, log: Some(log), limit: None, class }
     }
 
-    /// Call a method that does not wait, at the end of the object.
+    /// Call the method `end`, which does not block, when the object is no longer used.
     fn end(&self) {
         Python::try_attach(|py| self.object.bind(py).call_method0("end").is_ok());
     }
@@ -302,14 +302,14 @@ impl Ingest for PythonIngest {
     }
 
     fn close(&self) {
-        // The log of the store has the reason, if it failed.
+        // A failure is ignored here: the store has logged it.
         drop(self.0.run("close", ()));
     }
 }
 
 impl Drop for PythonIngest {
     fn drop(&mut self) {
-        // Of a call that was cancelled while it was opened; a second close does nothing.
+        // If the call was cancelled during the opening, nothing has closed the ingest yet. A second close has no effect.
         self.0.end();
     }
 }

@@ -1,4 +1,4 @@
-//! Calls to a server of containerd's protocol, which an event loop waits for without a thread.
+//! Calls to a server of containerd's protocol. An event loop waits for them without a thread.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const LARGE: usize = 64 << 10;
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct RemoteChannel(ProcessBound<Channel>);
 
-/// A call under way, or its outcome.
+/// A call, in progress or ended.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct RemoteCall(ProcessBound<Arc<Call>>);
 
@@ -36,7 +36,7 @@ impl RemoteChannel {
         Self(ProcessBound::new(Channel::new(path)))
     }
 
-    /// Make a call with these headers. The server is given so many seconds for its answer, or any time.
+    /// Start a call with these headers. `timeout` is in seconds; None means no limit.
     #[pyo3(signature = (method, headers, timeout, /))]
     fn call(&self, method: &str, headers: Vec<(String, String)>, timeout: Option<f64>) -> PyResult<RemoteCall> {
         let channel = self.0.get(|| "remote store".to_owned()).map_err(Failure::from)?;
@@ -64,26 +64,26 @@ impl RemoteCall {
 
 #[pymethods]
 impl RemoteCall {
-    /// Send a request: a message as JSON, and of a Write its data. `bytes` are not copied.
+    /// Send a request: a message as JSON and, for a Write, its data. `bytes` are not copied.
     #[pyo3(signature = (request, pieces, /))]
     fn send(&self, request: &[u8], pieces: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
         let data = pieces.iter().map(owned).collect::<PyResult<_>>()?;
         self.core()?.send(request, data).map_err(PyValueError::new_err)
     }
 
-    /// Say that there are no more requests.
+    /// Declare that there are no more requests.
     fn finish(&self) -> Result<()> {
         self.core()?.finish();
         Ok(())
     }
 
-    /// A wait for as many bytes of answers as the argument says, or for the outcome.
+    /// A wait until the number of bytes in its argument can be taken, or the call has ended.
     #[getter]
     fn ready(&self) -> Result<Wait> {
         Ok(Wait::for_call(Arc::clone(self.core()?), false))
     }
 
-    /// A wait for more progress than the argument says, or for the outcome.
+    /// A wait until the progress exceeds its argument, or the call has ended.
     #[getter]
     fn changed(&self) -> Result<Wait> {
         Ok(Wait::for_call(Arc::clone(self.core()?), true))
@@ -101,19 +101,19 @@ impl RemoteCall {
         Ok(())
     }
 
-    /// Take at most so many answers: a list of JSON.
+    /// Take at most `most` answers, each as JSON.
     #[pyo3(signature = (most, /))]
     fn take<'py>(&self, py: Python<'py>, most: usize) -> Result<Vec<Bound<'py, PyBytes>>> {
         Ok(self.core()?.take(most).iter().map(|answer| PyBytes::new(py, answer)).collect())
     }
 
-    /// Take at most so many bytes of the data of a Read.
+    /// Take at most `most` bytes of the data of a Read.
     #[pyo3(signature = (most, /))]
     fn take_data<'py>(&self, py: Python<'py>, most: usize) -> PyResult<Bound<'py, PyBytes>> {
         joined(py, &self.core()?.take_data(most))
     }
 
-    /// Wait on this thread for data of a Read, and take and hash at most so many bytes. There are none at the end.
+    /// Block until `most` bytes of a Read are available or the call has ended. Take and hash up to `most` bytes; none at the end.
     #[pyo3(signature = (most, hasher=None, /))]
     fn load<'py>(&self, py: Python<'py>, most: usize, hasher: Option<&Hasher>) -> PyResult<Bound<'py, PyBytes>> {
         let core = self.core()?;
@@ -132,7 +132,7 @@ impl RemoteCall {
         joined(py, &pieces)
     }
 
-    /// Bytes of answers that are there to be taken.
+    /// Bytes of answers that can be taken.
     #[getter]
     fn held(&self) -> Result<usize> {
         Ok(self.core()?.held())
@@ -144,14 +144,14 @@ impl RemoteCall {
         Ok(self.core()?.progress())
     }
 
-    /// How it ended: gRPC's number of the code, a text, and our own service's error as JSON. None: it has not.
+    /// The outcome: the number of the gRPC code, a message, and the error of Steelyard's service as JSON. None if the call has not ended.
     #[getter]
     fn outcome(&self) -> Result<Option<(u8, String, Vec<u8>)>> {
         let outcome = self.core()?.outcome();
         Ok(outcome.map(|Outcome { code, message, details }| (code as u8, message, details)))
     }
 
-    /// End it early.
+    /// Cancel the call.
     fn cancel(&self) {
         if let Some(core) = self.0.here() {
             core.cancel();
@@ -165,7 +165,7 @@ impl Drop for RemoteCall {
     }
 }
 
-/// Join objects of bytes as Python's `join` does, but without the GIL.
+/// Join `bytes` objects as Python's `join` does, but without the GIL.
 #[pyfunction]
 #[pyo3(signature = (pieces, /))]
 #[allow(clippy::needless_pass_by_value, reason = "how PyO3 hands over a list")]
@@ -173,7 +173,7 @@ pub(crate) fn join_bytes(py: Python<'_>, pieces: Vec<PyBackedBytes>) -> PyResult
     joined(py, &pieces)
 }
 
-/// The pieces as one `bytes`.
+/// Join the pieces to one `bytes` object.
 fn joined<'py>(py: Python<'py>, pieces: &[impl AsRef<[u8]> + Sync]) -> PyResult<Bound<'py, PyBytes>> {
     let size = pieces.iter().map(|piece| piece.as_ref().len()).sum();
     let fill = |buffer: &mut [u8]| {

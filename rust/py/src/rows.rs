@@ -1,4 +1,4 @@
-//! The core's values as plain tuples; Python makes its own values of them.
+//! Conversion of the core's values to plain tuples, from which Python creates its own values.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! `ContentServer`: a store behind containerd's protocol. No call of a local store passes through Python.
+//! `ContentServer`: serves a store over containerd's protocol. Calls on a local store do not run any Python code.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -17,10 +17,10 @@ use crate::python_store::PythonStore;
 use crate::store::Store;
 use crate::wait::Wait;
 
-/// level, message, method, subject, code, and of a call that has ended its seconds, bytes in and bytes out
+/// level, message, method, subject, code, and for a call that has ended its seconds, bytes received and bytes sent
 type LogRow = (&'static str, String, &'static str, String, &'static str, Option<(f64, u64, u64)>);
 
-/// method, open calls, bytes in, bytes out, calls by code, calls by time, seconds, refused calls by limit
+/// method, open calls, bytes received, bytes sent, calls by code, calls by duration, seconds, refused calls by limit
 type MethodRow = (&'static str, i64, u64, u64, Vec<(&'static str, u64)>, Vec<u64>, f64, BTreeMap<&'static str, u64>);
 
 /// A running server.
@@ -35,8 +35,8 @@ impl ContentServer {
 
 #[pymethods]
 impl ContentServer {
-    /// Serve a local store, or one that is written in Python: an object with the methods of `_loop_store.LoopStore`, and a function
-    /// that makes rows of its errors.
+    /// Serve a local store, or an object with the methods of `_loop_store.LoopStore` for a store that is written in Python. `refuse` converts
+    /// its exceptions to rows.
     #[new]
     #[pyo3(signature = (store, refuse, listener, /, *, read_bytes, message_bytes, calls, idle, leases))]
     #[allow(clippy::too_many_arguments, reason = "the keywords of a Python call")]
@@ -73,7 +73,7 @@ impl ContentServer {
         Ok(())
     }
 
-    /// Give the calls under way so many seconds to end, cancel them then, and wait for what they have begun.
+    /// Shut down: give open calls `grace` seconds to finish, then cancel them, and wait until their work on the store has ended.
     #[pyo3(signature = (grace, /))]
     fn finish(&self, py: Python<'_>, grace: f64) {
         if let Some(server) = self.0.here() {
@@ -81,20 +81,20 @@ impl ContentServer {
         }
     }
 
-    /// Have each call that ends logged.
+    /// Log the end of every call, or only of those that an operator should see.
     #[pyo3(signature = (all, /))]
     fn log_all(&self, all: bool) -> Result<()> {
         self.core()?.log_all(all);
         Ok(())
     }
 
-    /// A wait for something to take.
+    /// A wait for entries or refs to take.
     #[getter]
     fn noted(&self) -> Result<Wait> {
         Ok(Wait::for_server(Arc::clone(self.core()?)))
     }
 
-    /// The entries for the log, and the refs that have become free; None when there will be no more.
+    /// Take the entries for the log, and the refs that have become free; None when there will be no more.
     fn take(&self) -> Result<Option<(Vec<LogRow>, Vec<String>)>> {
         let Some(notes) = self.core()?.take_notes() else { return Ok(None) };
         let (mut logs, mut released) = (Vec::new(), Vec::new());
@@ -116,7 +116,7 @@ impl ContentServer {
         Ok(Some((logs, released)))
     }
 
-    /// The counts of each method that was called, and how many ingests are being written.
+    /// The counts of each method that was called, and the number of ingests that are being written.
     fn metrics(&self) -> Result<(Vec<MethodRow>, i64)> {
         let snapshot = self.core()?.metrics();
         let row = |method: steelyard_service::MethodMetrics| {
@@ -135,7 +135,7 @@ impl ContentServer {
     }
 }
 
-/// The store is closed under its server.
+/// Ends the server when its store is closed.
 impl End for Server {
     fn end(&self, _reason: &Error) -> CoreResult<()> {
         self.finish(Duration::ZERO);

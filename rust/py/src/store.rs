@@ -1,4 +1,4 @@
-//! `Store`: the local store's calls. Each releases the GIL for as long as the core works.
+//! `Store`: the methods of the local store. Each one that may block releases the GIL while the core works.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -32,13 +32,13 @@ use crate::many::{self, Failures};
 use crate::rows::{InfoRow, StatusRow, info_row, optional_algorithm, optional_digest, parse_all, status_row};
 use crate::walk::Walk;
 
-/// An open root. Objects that it returns end with it.
+/// An open root. The objects that it returns end with it.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Store {
     path: OsString,
     read_only: bool,
     core: Handle<store::Store>,
-    /// All that is open of it.
+    /// All open objects of the store.
     pub(crate) opened: Arc<Opened>,
 }
 
@@ -129,17 +129,17 @@ impl Store {
         Ok(self.core()?.volume().notes())
     }
 
-    /// Close it and all that is open of it. When this returns, no file of it is open in this process.
+    /// Close the store and all its open objects. When this returns, no file of the store is open in this process.
     fn close(&self, py: Python<'_>) -> Result<()> {
         let reason = Error::store_closed(self.path.display());
         py.detach(|| {
-            // In a child of a fork it is the parent's, and nothing of it is open.
+            // In the child of a fork, the store belongs to the parent, and none of its files is open.
             let Some(core) = self.core.take(reason.clone()) else { return Ok(()) };
             let users = core.volume().users();
             let result = self.opened.end(&reason);
             core.close();
             drop(core);
-            // The calls under way, which end by themselves.
+            // Wait for calls in progress, which end by themselves.
             users.wait_for_none();
             result
         })
@@ -226,14 +226,14 @@ impl Store {
             .map_err(Failure::from)
     }
 
-    /// The blob, for a check that is no use of it.
+    /// Open a blob for a check. The time of its last use does not change.
     #[pyo3(signature = (digest, /))]
     fn inspect(&self, py: Python<'_>, digest: &str) -> Result<Blob> {
         py.detach(|| Blob::new(self.core()?.volume().inspect(&Digest::parse(digest)?)?, &self.opened))
             .map_err(Failure::from)
     }
 
-    /// The blob, if that needs no waiting. The GIL is kept, as in `Blob.read_cached`.
+    /// Open a blob if that is possible without blocking; None otherwise. The GIL is kept, as in `Blob.read_cached`.
     #[pyo3(signature = (digest, /))]
     fn blob_cached(&self, digest: &str) -> Result<Option<Blob>> {
         let blob = self.core()?.volume().blob_cached(&Digest::parse(digest)?)?;
@@ -304,14 +304,14 @@ impl Store {
         py.detach(|| self.core()?.ingests().abort_under(lease, r#ref)).map_err(Failure::from)
     }
 
-    /// Protect blobs before the caller looks for them.
+    /// Protect blobs from removal. Callers do this before they check whether the blobs exist.
     #[pyo3(signature = (digests, /, *, lease = None))]
     #[allow(clippy::needless_pass_by_value, reason = "how PyO3 hands over a list")]
     fn protect(&self, py: Python<'_>, digests: Vec<String>, lease: Option<&str>) -> Result<()> {
         py.detach(|| self.core()?.volume().protect(lease, &parse_all(&digests)?)).map_err(Failure::from)
     }
 
-    /// The digest of a file that is stored already, bytes for bytes; None if there is work to do.
+    /// Return the digest of a file whose bytes are stored already; None if the file must be stored.
     #[pyo3(signature = (file, size, algorithm, job, /, *, lease = None))]
     #[allow(clippy::needless_pass_by_value, reason = "the descriptor is closed when the call ends")]
     fn find(
@@ -351,13 +351,13 @@ impl Store {
         Ok(found.into_iter().map(row).collect())
     }
 
-    /// For each blob its size and what its digest is, or the error that it met, or None if the job was cancelled before.
+    /// Return for each blob its size and its actual digest, or the error, or None if the job was cancelled before it.
     #[pyo3(signature = (digests, job, /))]
     fn hash_many<'py>(&self, py: Python<'py>, digests: Vec<String>, job: &Job) -> Result<Vec<Bound<'py, PyAny>>> {
         blobs::hash(py, &*self.core()?, &digests, job)
     }
 
-    /// For each file whether it was written, or the error that it met.
+    /// Return for each file whether it was written, or the error.
     #[pyo3(signature = (folders, files, /))]
     fn write_copies<'py>(
         &self,

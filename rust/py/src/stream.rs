@@ -1,4 +1,4 @@
-//! `Stream`: a blob in order, read ahead.
+//! `Stream`: reads a blob in order, with read-ahead.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use steelyard_core::volume::blob;
 use crate::errors::{Failure, Result};
 use crate::handle::{Handle, Opened};
 
-/// A blob's bytes in order; closing is explicit and waits for the read under way.
+/// The bytes of a blob in order. It must be closed explicitly, which waits for a read in progress.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Stream {
     name: String,
-    /// Empty once it is closed, so that the blob's file is, too.
+    /// Empty once the stream is closed, so that the file of the blob is closed too.
     core: Handle<blob::Stream>,
 }
 
@@ -30,13 +30,13 @@ impl Stream {
 
 #[pymethods]
 impl Stream {
-    /// The next bytes, none at the end, if no wait is needed; at most 1 MiB is copied, with the GIL held.
+    /// Return the next bytes if they are available without waiting; None otherwise. Empty at the end. Copies at most 1 MiB, with the GIL held.
     #[pyo3(signature = (most, /))]
     fn take<'py>(&self, py: Python<'py>, most: usize) -> Result<Option<Bound<'py, PyBytes>>> {
         Ok(self.core()?.take(most, |data| PyBytes::new(py, data)))
     }
 
-    /// The next bytes, none at the end.
+    /// Return the next bytes; empty at the end.
     #[pyo3(signature = (most, /))]
     fn next(&self, py: Python<'_>, most: usize) -> Result<Py<PyBytes>> {
         let core = self.core()?;
@@ -44,19 +44,19 @@ impl Stream {
         py.detach(next).map_err(Failure::from)
     }
 
-    /// The digest of all bytes, when all were given.
+    /// Return the digest of all bytes. Call this only after all bytes have been returned.
     fn encoded(&self, py: Python<'_>) -> Result<String> {
         let core = self.core()?;
         Ok(py.detach(|| core.finish()).encoded())
     }
 
-    /// The same if it needs no waiting.
+    /// Return the digest if it is available without waiting; None otherwise.
     fn encoded_at_once(&self) -> Result<Option<String>> {
         let core = self.core()?;
         Ok(core.is_at_rest().then(|| core.finish().encoded()))
     }
 
-    /// Close it if that needs no waiting.
+    /// Close the stream if that does not block, and return whether it was closed.
     fn close_at_once(&self) -> bool {
         let waits = self.core().is_ok_and(|core| !core.is_at_rest());
         if !waits && let Some(core) = self.core.take(Error::Closed { name: self.name.clone() }) {
@@ -66,7 +66,7 @@ impl Stream {
     }
 
     fn close(&self, py: Python<'_>) {
-        // In a child of a fork no thread reads for it.
+        // In the child of a fork, no thread reads ahead for this stream.
         let core = self.core.take(Error::Closed { name: self.name.clone() });
         py.detach(|| core.inspect(|core| core.close()));
     }

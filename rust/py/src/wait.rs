@@ -1,4 +1,4 @@
-//! Waits without a thread: native code notifies the waiter.
+//! Waits that use no thread: native code notifies the waiter.
 
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Weak};
@@ -13,28 +13,30 @@ use steelyard_service::{RemoteCall, RemoteUntil, Server};
 
 use crate::errors::Failure;
 
-/// A wait for an ingest, for events, for a request to an object store, for a call to a server, or for notes of one. Submitted to a pool it takes no worker; called, it blocks.
+/// A wait for an ingest, for events, for a request to an object store, for a call to a server, or for notes of a server.
+///
+/// A wait that is submitted to a pool uses no worker. A call of it blocks.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Wait {
     on: ProcessBound<On>,
-    /// Called afterwards in the same hop, with the arguments of the wait.
+    /// A function that is called after the wait, in the same hop and with the arguments of the wait.
     then: Option<Py<PyAny>>,
 }
 
-/// The cause of a notification.
+/// The object that notifies.
 enum On {
     Ingest(Weak<Ingest>, Until),
     Events(Arc<Subscription>),
     Request(Arc<Request>),
-    /// Whether the argument is a progress, or bytes.
+    /// The flag: the argument of the wait is a progress if it is set, otherwise a number of bytes.
     Call(Arc<RemoteCall>, bool),
     Server(Arc<Server>),
 }
 
-/// The end of a wait for an ingest.
+/// The condition that ends a wait for an ingest.
 #[derive(Clone, Copy)]
 pub(crate) enum Until {
-    /// There is room for as many bytes as the argument says.
+    /// There is room for the number of bytes in the argument.
     Room,
     /// All bytes are written.
     Written,
@@ -45,22 +47,22 @@ impl Wait {
         Self { on: ProcessBound::new(On::Ingest(Arc::downgrade(ingest), until)), then: None }
     }
 
-    /// A wait until there is an event to take, or the subscription is woken.
+    /// A wait until there are events to take, or the subscription is woken.
     pub(crate) fn for_events(subscription: Arc<Subscription>) -> Self {
         Self { on: ProcessBound::new(On::Events(subscription)), then: None }
     }
 
-    /// A wait until the outcome of a request is there.
+    /// A wait for the outcome of a request.
     pub(crate) fn for_request(request: Arc<Request>) -> Self {
         Self { on: ProcessBound::new(On::Request(request)), then: None }
     }
 
-    /// A wait until a call has ended, or has as many bytes of answers as the argument says; or more progress than it says.
+    /// A wait until a call has ended, or its progress (`is_progress`) exceeds the argument, or it has the argument's number of bytes.
     pub(crate) fn for_call(call: Arc<RemoteCall>, is_progress: bool) -> Self {
         Self { on: ProcessBound::new(On::Call(call, is_progress)), then: None }
     }
 
-    /// A wait until a server has something to tell.
+    /// A wait until a server has notes to take.
     pub(crate) fn for_server(server: Arc<Server>) -> Self {
         Self { on: ProcessBound::new(On::Server(server)), then: None }
     }
@@ -69,12 +71,13 @@ impl Wait {
         Self { then: Some(function), ..self }
     }
 
-    /// The function to call when the wait is over.
+    /// The function to call after the wait.
     pub(crate) fn next(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         self.then.as_ref().map(|function| function.clone_ref(py))
     }
 
-    /// Notify when the wait is over. If an ingest is returned, the caller has its `flush_here` called.
+    /// Begin the wait: `notify` is called at its end. If this returns an ingest, the caller must have its `flush_here` called on a thread that
+    /// may block.
     pub(crate) fn begin(&self, args: &Bound<'_, PyTuple>, notify: Notify) -> PyResult<Option<Arc<Ingest>>> {
         let (ingest, until) = match self.on.get(|| "writer".to_owned()).map_err(Failure::from)? {
             On::Ingest(ingest, until) => (ingest, *until),
@@ -101,7 +104,7 @@ impl Wait {
             }
         };
         let Some(ingest) = ingest.upgrade() else {
-            // It has ended, perhaps together with its store.
+            // The ingest has ended, perhaps with its store.
             notify();
             return Ok(None);
         };
@@ -123,7 +126,7 @@ impl Wait {
             if let Some(ingest) = unserved {
                 ingest.flush_here();
             }
-            // Without a notification the sender is dropped.
+            // If there is no notification, the sender is dropped, which ends this wait too.
             notified.recv().unwrap_or_default();
         });
         self.then.as_ref().map_or_else(|| Ok(args.py().None()), |function| function.call1(args.py(), args))

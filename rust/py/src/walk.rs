@@ -14,7 +14,7 @@ use crate::page::page;
 /// The most blobs of a page.
 const MOST: usize = 1024;
 
-/// A walk under way.
+/// A walk in progress.
 #[pyclass(frozen, module = "steelyard._native")]
 pub(crate) struct Walk(Handle<walk::Ahead<Vec<u8>>>);
 
@@ -37,7 +37,7 @@ impl Walk {
         Ok(PyBytes::new(py, &page.unwrap_or_default()))
     }
 
-    /// The same if it is there by now, or None.
+    /// Return the next page if it is available without waiting; None otherwise.
     fn ready<'py>(&self, py: Python<'py>) -> Result<Option<Bound<'py, PyBytes>>> {
         let page = self.core()?.ready().transpose().map_err(Failure::from)?;
         Ok(page.map(|page| PyBytes::new(py, &page.unwrap_or_default())))
