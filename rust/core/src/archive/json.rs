@@ -1,8 +1,8 @@
-//! Checks whether bytes from outside are JSON that every reader understands in the same way.
+//! Checks whether untrusted bytes are JSON that every reader understands in the same way.
 //!
-//! Readers differ on keys that occur twice, on the spelling of fields, on texts that are no Unicode and on how deep they
-//! follow; an attacker that can choose the reader then chooses the meaning. So such documents are refused before another
-//! reader sees them. Memory is bounded by the keys of the objects that are open, time is linear.
+//! Readers disagree about duplicate keys, the spelling of fields, invalid Unicode and the limit of depth. An attacker who can
+//! choose the reader could then choose the meaning. So such documents are refused before another reader parses them. Memory is
+//! bounded by the keys of the enclosing objects; time is linear.
 
 mod parts;
 mod references;
@@ -20,7 +20,7 @@ pub use parts::{Part, Parts, parts};
 pub use references::{DOCUMENT_LIMIT, Reference, References, Role, is_document, may_be_document, references};
 pub use shape::Shape;
 
-/// The most values within values that [`check`] can be asked to follow; the parser itself ends at 128.
+/// The largest depth for [`check`]; the parser itself supports 128.
 pub const MOST_DEPTH: usize = 120;
 
 /// The kind of fault of a document.
@@ -30,11 +30,11 @@ pub enum Kind {
     Syntax,
     /// An object has a key twice.
     Duplicate,
-    /// Values stand too deep within values.
+    /// Values are nested too deep.
     Depth,
     /// A known field is spelled in another way.
     Spelling,
-    /// There is a field that makes it another kind of document as well.
+    /// It has a field of another kind of document.
     Foreign,
 }
 
@@ -54,18 +54,18 @@ impl Kind {
 /// A fault and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// How it is wrong.
+    /// The kind of the fault.
     pub kind: Kind,
-    /// The value it is wrong in, as a JSON path; `$` for syntax.
+    /// The JSON path of the value with the fault; `$` for a fault of syntax.
     pub path: String,
-    /// For people: what should stand there.
+    /// For people: the expected text.
     pub expected: String,
-    /// For people: the key that is wrong, or what the parser says.
+    /// For people: the wrong key, or the message of the parser.
     pub found: String,
 }
 
-/// Refuse what is not strict JSON: one value, keys unique, at most `depth` arrays and objects within each other; and what a
-/// reader that folds case could take for another document, if the `shape` of the document is known.
+/// Refuse bytes that are not strict JSON: one value, unique keys, at most `depth` levels of arrays and objects. With `shape`, also
+/// refuse a document that a reader with case folding could take for another one.
 pub fn check(data: &[u8], depth: usize, shape: Option<&Shape>) -> Result<(), Fault> {
     let state = State { most: depth.min(MOST_DEPTH), fault: RefCell::new(None) };
     let mut parser = serde_json::Deserializer::from_slice(data);
@@ -90,7 +90,7 @@ struct State {
     fault: RefCell<Option<Refusal>>,
 }
 
-/// A fault of ours; its path is put together on the way out, innermost first.
+/// A fault that this check found, not the parser. Its path is collected from the innermost value outwards.
 struct Refusal {
     kind: Kind,
     expected: String,
@@ -129,7 +129,7 @@ impl<'a> Value<'a> {
         Ok(Self { depth: self.depth + 1, ..self })
     }
 
-    /// Return the shape that the value of a key has, and whether that value has to be null.
+    /// Return the shape of a key's value, and whether the value must be null.
     fn member<E: serde_core::de::Error>(self, key: &str) -> Result<(Option<&'a Shape>, bool), E> {
         match self.shape.map_or(Known::Unknown, |shape| shape.look_up(key)) {
             Known::Field(shape) => Ok((shape, false)),
@@ -217,7 +217,7 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 }
 
-/// A key, with its escapes resolved: that is what readers compare.
+/// A key with its escapes resolved, as readers compare it.
 struct Key;
 
 impl<'de> DeserializeSeed<'de> for Key {

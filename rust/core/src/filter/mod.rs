@@ -9,13 +9,13 @@
 //! value      = quoted / 1*( graphic character but "," )
 //! ```
 //!
-//! Of several filters one has to match; none at all, or an empty one, matches everything. `~=` is a regular expression
-//! that is not anchored. `!=` holds for an absent field, and `~=` sees an absent one as the empty string. Ordering is
-//! ours, and so are the fields it works on: sizes in bytes and times.
+//! One of several filters must match; an empty list, or an empty filter, matches everything. `~=` is a regular expression
+//! that is not anchored. `!=` is true for an absent field, and `~=` treats an absent field as the empty string. The ordering
+//! operators do not exist in containerd, nor do the fields to which they apply: sizes in bytes and times.
 //!
-//! Spec: containerd's `pkg/filters`; `steelyard.filters` explains the language to users. Unlike there, a regular
-//! expression that does not compile is an error, and found before anything is matched. `pattern.rs` has the bounds on what
-//! a list of filters costs.
+//! Spec: containerd's `pkg/filters`; `steelyard.filters` explains the language to users. Unlike in containerd, a regular
+//! expression that does not compile is an error, which is found before anything is matched. `pattern.rs` has the limits of
+//! the cost of a list of filters.
 
 mod operand;
 mod parse;
@@ -38,13 +38,13 @@ pub use subject::{Subject, Value};
 /// A compiled list of filters.
 #[derive(Clone, Debug)]
 pub struct Filter {
-    /// One has to match. None: everything matches.
+    /// One of these must match; with `None`, everything matches.
     alternatives: Option<Vec<Vec<Test>>>,
-    /// The bytes that its regular expressions take: a match looks at all of them for each character, at worst.
+    /// The bytes of its compiled regular expressions. In the worst case, a match reads all of them for each character.
     compiled: usize,
 }
 
-/// Expressions that take more bytes than that: about 5 ms for a label of 4 KiB, at worst.
+/// Expressions of more bytes than this are slow: in the worst case, a match takes about 5 ms for a label of 4 KiB.
 const SLOW: usize = 256 << 10;
 
 /// Whether the field at `path` is a time, so that a bare number there means nanoseconds since the epoch.
@@ -70,8 +70,8 @@ enum Condition {
 }
 
 impl Filter {
-    /// Compile the filters; `InvalidFilter` for the first that is wrong. It may take a second of a processor's time, so a
-    /// caller with a lock that others wait for gives it up first.
+    /// Compile the filters. Fails with `InvalidFilter` for the first invalid one. This may take a second of processor time, so a
+    /// caller releases its locks first.
     pub fn compile<T: AsRef<str>>(texts: &[T]) -> Result<Self> {
         check_bounds(texts)?;
         let mut budget = Budget::new();
@@ -79,7 +79,7 @@ impl Filter {
         let mut alternatives = Vec::with_capacity(texts.len());
         for text in texts {
             let text = text.as_ref();
-            // Those after an empty one are still looked at, so that an error is never hidden.
+            // Filters after an empty one are still compiled, so that an error in them is reported.
             everything |= text.is_empty();
             if !text.is_empty() {
                 let selectors = parse::selectors(text)?.into_iter();
@@ -98,12 +98,12 @@ impl Filter {
         alternatives.iter().any(|tests| tests.iter().all(|test| test.holds(subject)))
     }
 
-    /// The fields that are asked for.
+    /// The fields that the filters use.
     pub fn paths(&self) -> impl Iterator<Item = &[String]> {
         self.alternatives.iter().flatten().flatten().map(|test| test.path.as_slice())
     }
 
-    /// Whether it has regular expressions. A match without takes no longer than a look at the texts.
+    /// Whether it has regular expressions. Without them, a match only compares texts.
     pub fn has_expressions(&self) -> bool {
         self.compiled > 0
     }
@@ -113,13 +113,13 @@ impl Filter {
         self.compiled > SLOW
     }
 
-    /// Whether the answer depends on labels.
+    /// Whether the result depends on labels.
     pub fn asks_for_labels(&self) -> bool {
         self.paths().any(|path| path.first().is_some_and(|field| field == "labels"))
     }
 
-    /// Label keys and values of which every match has at least one, for the use of an index. None where the filter
-    /// gives no such list.
+    /// Return labels (keys and values) of which every match has at least one, for an index look-up. `None` if there is no such list
+    /// for this filter.
     pub fn indexed_label(&self) -> Option<Vec<(String, String)>> {
         let mut pairs = Vec::new();
         for tests in self.alternatives.as_ref()? {

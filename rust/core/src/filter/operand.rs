@@ -1,4 +1,4 @@
-//! Fields that are numbers or times, and how their values are written in a filter.
+//! Fields that are numbers or times, and the syntax of their values in a filter.
 
 use std::fmt;
 
@@ -34,7 +34,7 @@ impl Kind {
         }
     }
 
-    /// The number that the text stands for.
+    /// The number in a text.
     pub(super) fn parse(self, text: &str) -> Option<i128> {
         match self {
             Self::Text => None,
@@ -43,7 +43,7 @@ impl Kind {
         }
     }
 
-    /// Why `parse` gave nothing.
+    /// The message for a value that `parse` does not accept.
     pub(super) fn expected(self, path: &[String], value: &str) -> String {
         let example = match self {
             Self::Time => "an RFC 3339 time such as 2026-01-31T12:00:00Z",
@@ -65,7 +65,7 @@ fn size(text: &str) -> Option<i128> {
         "TiB" => 40,
         _ => return None,
     };
-    // 20 digits hold any size there is, and a TiB of them still fits.
+    // 20 digits are enough for every size, and even such a number of TiB fits into the result.
     if digits.is_empty() || digits.len() > 20 {
         return None;
     }

@@ -1,4 +1,4 @@
-//! From text to selectors. Which spaces are allowed, what ends a value and what an operator swallows are containerd's.
+//! Parses text to selectors. As in containerd: where spaces are allowed, where a value ends, and how far an operator extends.
 
 use std::sync::LazyLock;
 
@@ -7,15 +7,15 @@ use regex_automata::meta::Regex;
 use super::quoted;
 use crate::error::{Error, Result};
 
-/// A field, and what is asked of it.
+/// A field and its condition.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Selector {
     pub(super) path: Vec<String>,
-    /// None: the field has to be present.
+    /// `None`: the field must be present.
     pub(super) comparison: Option<Comparison>,
 }
 
-/// Places are in bytes from the start of the text.
+/// A comparison with a value. Positions are in bytes from the start of the text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Comparison {
     pub(super) operator: Operator,
@@ -61,7 +61,7 @@ pub(super) fn selectors(text: &str) -> Result<Vec<Selector>> {
                 parser.skip(1);
                 found.push(parser.selector()?);
             }
-            // Also a space: it may stand before a token, but neither before a comma nor at the end.
+            // This includes a space: it is allowed before a token, but not before a comma or at the end.
             Some(character) => {
                 return Err(parser.wrong(&format!("expected a comma or the end, found {character:?}")));
             }
@@ -105,10 +105,10 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The longest run of operator characters has to be an operator: `a===b` is none.
+    /// Parse an operator: the longest run of operator characters must be one, so `a===b` is invalid.
     fn operator(&mut self) -> Result<Operator> {
         let before = self.rest;
-        // `<` and `>` are ours. After one of containerd's operators they begin the value, as in containerd.
+        // `<` and `>` are not operators in containerd. After one of containerd's operators they begin the value, as they do there.
         let ordering = self.peek().is_some_and(|character| matches!(character, '<' | '>'));
         let run =
             self.run(|character| matches!(character, '=' | '!' | '~') || ordering && matches!(character, '<' | '>'));
@@ -130,7 +130,7 @@ impl<'a> Parser<'a> {
             Some('"') => self.quoted('"'),
             Some(quote @ ('/' | '|')) if operator == Operator::Matches => self.quoted(quote),
             Some('/' | '|') => Err(self.wrong("/ and | quote only the value of ~=: use \"")),
-            // A value that begins with these needs quotes: they would go to the operator.
+            // A value that begins with these characters needs quotes: otherwise they would be part of the operator.
             Some('=' | '!' | '~') => Err(self.wrong("expected a value; one that begins so stands in \"\"")),
             _ => {
                 let value = self.run(is_value);
@@ -185,7 +185,7 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// Return the error for a place in a filter, which is given in bytes and reported in characters.
+/// Return the error for a position in a filter. The position is given in bytes and reported in characters.
 pub(super) fn wrong(text: &str, at: usize, reason: String) -> Error {
     Error::InvalidFilter { text: text.to_owned(), position: text[..at].chars().count(), reason }
 }

@@ -1,7 +1,7 @@
-//! The cost of a list of filters: bounds on its texts, and regular expressions that are compiled within a budget.
+//! The cost of a list of filters: limits for its texts, and a budget for the compilation of its regular expressions.
 //!
-//! Filters come from outside. A short regular expression may stand for a large program: `\w{100}` compiles to 6 MB. So all
-//! expressions of a list share one budget, and each gets what the ones before it left.
+//! Filters are untrusted. A short regular expression may compile to a large program: `\w{100}` takes 6 MB. So all expressions
+//! of a list share one budget, and each may use the part that the ones before it have left.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -12,36 +12,36 @@ use regex_automata::util::syntax;
 /// The most filters of a list.
 pub const MAX_FILTERS: usize = 1000;
 
-/// The most bytes that the texts of a list have together.
+/// The most bytes of all texts of a list together.
 pub const MAX_TEXT: usize = 32 << 10;
 
-/// The most bytes of one regular expression: while it is parsed, a character costs up to 10 KiB.
+/// The most bytes of one regular expression: parsing takes up to 10 KiB of memory per character.
 pub const MAX_EXPRESSION: usize = 2 << 10;
 
 /// The most levels of groups, classes and repetitions inside each other. A group with alternatives counts as three.
 pub const MAX_NESTING: u32 = 100;
 
-/// The most bytes that all regular expressions of a list take when they are compiled.
+/// The most bytes of all compiled regular expressions of a list.
 pub const MAX_COMPILED: usize = 4 << 20;
 
-/// The most bytes in which one expression keeps the states that it met; its memory is this, not more, for each thread.
+/// The most bytes in which one expression caches states; an expression uses at most this memory per thread.
 const STATES: usize = 256 << 10;
 
 /// The most bytes of a table for expressions that need no backtracking.
 const ONE_PASS: usize = 64 << 10;
 
-/// Expressions of more bytes, or that take more memory than `CHEAP` when they are compiled, are compiled one at a time.
+/// Expressions that are longer than this, or that take more memory than `CHEAP` to compile, are compiled one at a time.
 const SHORT: usize = 64;
 const CHEAP: usize = 256 << 10;
 
-/// Held while an expression that is not cheap is compiled: it may take 20 MiB and a second of a processor's time, and many
-/// clients may send such at once.
+/// Held during the compilation of an expensive expression, which may take 20 MiB and a second of processor time. Many clients
+/// may send such expressions at the same time.
 static COMPILING: Mutex<()> = Mutex::new(());
 
-/// Why an expression is refused.
+/// The reason why an expression is refused.
 pub(super) type Reason = String;
 
-/// The rest of the memory that the expressions of a list may take.
+/// The memory that remains for the expressions of a list.
 pub(super) struct Budget(usize);
 
 impl Budget {
@@ -54,7 +54,7 @@ impl Budget {
         MAX_COMPILED - self.0
     }
 
-    /// Compile an expression, which is found anywhere in a text.
+    /// Compile an expression that matches anywhere in a text.
     pub(super) fn compile(&mut self, expression: &str) -> Result<Regex, Reason> {
         if expression.len() > MAX_EXPRESSION {
             return Err(format!(
@@ -78,7 +78,7 @@ impl Budget {
 fn build(expression: &str, most: usize) -> Result<Regex, Reason> {
     let config = Config::new()
         .nfa_size_limit(Some(most))
-        // A match is asked for, never a group: they would cost memory for each state.
+        // Only the match is needed. Explicit groups would cost memory for each state.
         .which_captures(WhichCaptures::Implicit)
         .hybrid_cache_capacity(STATES)
         .onepass_size_limit(Some(ONE_PASS));
@@ -91,7 +91,7 @@ fn reason(error: &BuildError) -> Reason {
         return too_big();
     }
     let text = error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string);
-    // The last of several lines says what is wrong.
+    // The last of several lines has the reason.
     let reason = text.lines().rev().find_map(|line| line.strip_prefix("error: ")).unwrap_or(&text);
     format!("bad regular expression: {reason}")
 }

@@ -2,19 +2,19 @@
 
 use std::str::Chars;
 
-/// The fault of a quoted text, and its byte after the opening quote.
+/// The fault of a quoted text, and its position in bytes after the opening quote.
 pub(super) struct Wrong {
-    /// None: there is no closing quote; the error is at the opening one.
+    /// `None`: there is no closing quote, and the error is at the opening one.
     pub(super) at: Option<usize>,
     pub(super) reason: &'static str,
 }
 
 const OPEN: Wrong = Wrong { at: None, reason: "the quote is not closed" };
 
-/// Unquote the text after an opening `quote`; return it with the number of bytes up to and with the closing one.
+/// Unquote the text after an opening `quote`. Returns it with the number of bytes up to and including the closing quote.
 pub(super) fn unquote(text: &str, quote: char) -> Result<(String, usize), Wrong> {
     let mut rest = text.chars();
-    // Octal and hexadecimal escapes stand for bytes, several of which may make one character.
+    // Octal and hexadecimal escapes are bytes; several of them may form one character.
     let mut bytes = Vec::new();
     loop {
         let at = text.len() - rest.as_str().len();
@@ -37,7 +37,7 @@ fn push(character: char, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
-/// Read what follows a backslash.
+/// Read the rest of an escape after its backslash.
 fn escape(rest: &mut Chars<'_>, quote: char, bytes: &mut Vec<u8>) -> Result<(), &'static str> {
     const ILLEGAL: &str = "no such escape (a backslash itself is written \\\\)";
     let byte = match rest.next() {
@@ -70,7 +70,7 @@ fn escape(rest: &mut Chars<'_>, quote: char, bytes: &mut Vec<u8>) -> Result<(), 
     Ok(())
 }
 
-/// Read exactly that many digits.
+/// Read exactly `count` digits.
 fn digits(rest: &mut Chars<'_>, radix: u32, count: usize) -> Result<u32, &'static str> {
     let mut number = 0;
     for _ in 0..count {

@@ -23,8 +23,8 @@ impl Value<'_> {
         }
     }
 
-    /// The number as it is compared. Of a time these are whole microseconds: finer ones are never shown, and a time
-    /// that was shown has to compare equal to itself.
+    /// The number to compare. Times are compared in whole microseconds: they are shown in microseconds, and a time that was
+    /// shown must compare equal to itself.
     pub(super) fn number(&self) -> Option<i128> {
         match self {
             Self::Text(_) => None,
@@ -34,13 +34,13 @@ impl Value<'_> {
     }
 }
 
-/// Something that a filter matches or not.
+/// A value that filters can match.
 pub trait Subject {
-    /// The value of the field at `path`, which is never empty; none where there is no such field.
+    /// The value of the field at `path`, which is never empty; `None` if there is no such field.
     fn field(&self, path: &[String]) -> Option<Value<'_>>;
 }
 
-/// The key of the label that a path names. A key with dots may be written as several fields.
+/// The key of the label at a path. A key with dots may be written as several fields.
 pub(super) fn label_key(path: &[String]) -> Option<Cow<'_, str>> {
     match path {
         [labels, key] if labels == "labels" => Some(Cow::Borrowed(key)),

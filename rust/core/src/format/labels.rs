@@ -1,4 +1,4 @@
-//! A blob's labels as one JSON object of strings: readable in any SQLite shell, exact for every label.
+//! The labels of a blob as one JSON object of strings: readable in any SQLite shell, and lossless for every label.
 
 use std::fmt::Write;
 
@@ -22,7 +22,7 @@ pub(crate) fn encode(labels: &Labels) -> String {
     text
 }
 
-/// Read an object of strings; None if it is anything else.
+/// Parse an object of strings; `None` for anything else.
 pub(crate) fn decode(text: &str) -> Option<Labels> {
     let mut labels = Labels::new();
     let mut rest = text;
@@ -47,7 +47,7 @@ fn push_string(text: &mut String, value: &str) {
         match each {
             '"' => text.push_str("\\\""),
             '\\' => text.push_str("\\\\"),
-            // Control characters must be escaped in JSON; NUL besides would end the text in some tools.
+            // JSON requires that control characters are escaped. A raw NUL would also end the text in some tools.
             '\0'..='\x1f' => write!(text, "\\u{:04x}", u32::from(each)).unwrap_or_default(),
             _ => text.push(each),
         }
@@ -55,7 +55,7 @@ fn push_string(text: &mut String, value: &str) {
     text.push('"');
 }
 
-/// Take that character and the white space before it; None leaves the character there.
+/// Consume this character and the white space before it; `None` if another character follows.
 fn take(rest: &mut &str, wanted: char) -> Option<()> {
     *rest = rest.trim_start_matches(SPACE);
     *rest = rest.strip_prefix(wanted)?;
@@ -66,7 +66,7 @@ fn string(rest: &mut &str) -> Option<String> {
     take(rest, '"')?;
     let mut text = String::new();
     loop {
-        // Whole runs at once: listing reads every label of the store.
+        // Whole runs are copied at once, because a listing reads every label of the store.
         let plain = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\' | ..b' '))?;
         text.push_str(&rest[..plain]);
         let special = rest.as_bytes()[plain];
@@ -79,7 +79,7 @@ fn string(rest: &mut &str) -> Option<String> {
     }
 }
 
-/// Take what stands after a backslash.
+/// Consume the rest of an escape after its backslash.
 fn escaped(rest: &mut &str) -> Option<char> {
     let kind = rest.chars().next()?;
     *rest = &rest[kind.len_utf8()..];
@@ -101,7 +101,7 @@ fn escaped(rest: &mut &str) -> Option<char> {
     })
 }
 
-/// Take four hex digits.
+/// Consume four hex digits.
 fn unit(rest: &mut &str) -> Option<u16> {
     let digits = rest.get(..4)?;
     if !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {

@@ -12,7 +12,7 @@
 //! | 2^62 + 4 | a thread that waits to write to the metadata |
 //! | 2^62 + 2^61 + hash of the ID | a lease of a process |
 //!
-//! Two names whose hashes meet share a byte, which costs waiting and nothing else.
+//! Two names with the same hash share a byte. The only effect is that one may wait for the other.
 
 use std::ops::Range;
 
@@ -40,7 +40,7 @@ pub(crate) const OWN_SERVICE: u64 = STORE + 3;
 /// A thread that waits to write to the metadata.
 pub(crate) const WAITING: u64 = STORE + 4;
 
-/// The first byte for leases. Between the services and this one nothing has a meaning yet.
+/// The first byte for leases. The bytes between those of the services and this one are not used yet.
 const FIRST_LEASE: u64 = STORE + (1 << 61);
 
 /// The byte of a ref.
@@ -48,7 +48,7 @@ pub(crate) fn of_ref(ref_: &str) -> u64 {
     hash(ref_)
 }
 
-/// The byte of the ref of an ingest, by the name of its directory.
+/// The byte of the ref of an ingest, from the name of its directory.
 pub(crate) fn of_ingest(name: &str) -> Option<u64> {
     let is_name = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     let hash = u64::from_str_radix(name.get(..16)?, 16).ok().filter(|_| is_name);
@@ -65,7 +65,7 @@ pub(crate) fn of_lease(lease: &str) -> u64 {
     FIRST_LEASE + hash(lease)
 }
 
-/// A name's place, below 2^61.
+/// The hash of a name, below 2^61.
 fn hash(name: &str) -> u64 {
     let hash = sha2::Sha256::digest(name);
     let first = hash.iter().take(8);

@@ -1,19 +1,19 @@
-//! The marker `steelyard.json`: a root with a marker is complete, and of the format that it names.
+//! The marker `steelyard.json`: a root with a marker is complete, and has the format in the marker.
 
 /// The format of a new root.
 pub(crate) const FORMAT: u64 = 1;
 
-/// The format of a root from its first collection on. It differs from the first one in what writers have to do: they remove a
-/// note before they rely on a blob. So releases that know the first format only refuse the root.
+/// The format of a root from its first collection on. It differs from the first format in a duty of writers: they remove the
+/// note of a blob before they rely on the blob. So releases that know only the first format must refuse the root.
 pub(crate) const COLLECTED: u64 = 2;
 
 /// The content of a new marker.
 pub(crate) const TEXT: &str = "{\"format\": 1}\n";
 
-/// More bytes than any marker needs.
+/// The most bytes that are read of a marker: more than any marker needs.
 pub(crate) const LIMIT: usize = 4096;
 
-/// The content of a marker from the first collection on. `id` is that of the root's `meta.db`, in hex digits.
+/// The content of a marker from the first collection on. `id` is the ID in the root's `meta.db`, in hex digits.
 pub(crate) fn collected(id: &str) -> String {
     format!("{{\"format\": {COLLECTED}, \"id\": \"{id}\"}}\n")
 }
@@ -25,7 +25,7 @@ pub(crate) fn id_of(text: &str) -> Option<&str> {
     value.split_once('"').map(|(id, _)| id)
 }
 
-/// Find the number of `"format"`; other keys are for later formats to use.
+/// Find the number of `"format"`. Other keys are ignored; later formats may use them.
 pub(crate) fn format_of(text: &str) -> Option<u64> {
     let inside = text.trim().strip_prefix('{')?.strip_suffix('}')?;
     let (_, after) = inside.split_once("\"format\"")?;

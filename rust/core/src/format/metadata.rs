@@ -1,56 +1,56 @@
 //! The tables of `meta.db`, and the numbers that distinguish it from other files and other releases.
 //!
-//! Labels are kept twice on purpose: whole in the blob's row, where listing finds them without a join, and one by one in
-//! an index that answers `label == value`. Both change in one transaction, and a rebuild reads whichever is left.
+//! Labels are kept twice on purpose: together in the blob's row, where a listing finds them without a join, and one by one in
+//! an index that answers `label == value`. Both change in one transaction, and a rebuild reads the one that is left.
 
-/// SQLite's `application_id` of our files: "Stly".
+/// SQLite's `application_id` of these files: "Stly".
 pub(crate) const APPLICATION_ID: i32 = 0x5374_6c79;
 
 /// The newest `user_version` that this release reads and the one it writes.
 pub(crate) const VERSION: i32 = 2;
 
-/// Blobs of at least this size get a row when they are published, so that a second `put` of the same large file can
-/// find by its size that hashing it first is worth while.
+/// Blobs of at least this size get a row when they are published. A second `put` of the same large file then finds a blob of
+/// its size, and so knows that hashing the file first may save the write.
 pub const LARGE: u64 = 8 << 20;
 
-/// The setting that says when the verification of all blobs that is under way was begun, in ns since the epoch.
+/// The setting with the start time, in ns since the epoch, of a verification of all blobs that is in progress.
 pub(crate) const VERIFY_STARTED: &str = "verify_started_ns";
 
-/// The setting that marks `meta.db` and `steelyard.json` as belonging together: a random ID, from the first collection on.
+/// The setting that identifies `meta.db` and `steelyard.json` as belonging together: a random ID, from the first collection on.
 pub(crate) const STORE_ID: &str = "store_id";
 
 /// The setting that says that image names, labels or leases may have been lost: the file was missing, or was rebuilt.
 pub(crate) const ROOTS_LOST: &str = "roots_lost";
 
-/// The setting that says which `index.json` was accepted as naming nothing that has to stay.
+/// The setting that identifies the `index.json` that was accepted as naming no blobs to keep.
 pub(crate) const ACCEPTED_INDEX: &str = "accepted_index";
 
 /// The setting that says that a containerd collects this store's garbage.
 pub(crate) const FOREIGN_COLLECTOR: &str = "foreign_collector";
 
-/// The setting with the grace time of collections that get no other, in ns.
+/// The setting with the default grace time of collections, in ns.
 pub(crate) const GRACE: &str = "grace_ns";
 
-/// The setting with the age of abandoned ingests for collections that get no other, in ns.
+/// The setting with the default age of abandoned ingests for collections, in ns.
 pub(crate) const INGEST_AGE: &str = "ingest_age_ns";
 
 /// The setting that counts the collections.
 pub(crate) const COLLECTIONS: &str = "collections";
 
-/// The setting that is there while a collection is under way.
+/// The setting that exists while a collection is in progress.
 pub(crate) const COLLECTING: &str = "collecting";
 
-/// The setting with the boot, the wall clock and the clock since the boot at the first collection of that boot.
+/// The setting with the ID of a boot, and the wall clock and the clock since the boot at the first collection of that boot.
 pub(crate) const BOOT_CLOCK: &str = "boot_clock";
 
-/// The setting that says which process began the latest collection.
+/// The setting with the process that began the latest collection.
 pub(crate) const COLLECTOR_PROCESS: &str = "collector_process";
 
-/// How many tables and indexes of these names a file has: 4 in version 1, 5 in version 2.
+/// Counts the tables and indexes with these names: 4 in a file of version 1, 5 in version 2.
 pub(crate) const COUNT_TABLES: &str =
     "SELECT count(*) FROM sqlite_schema WHERE name IN ('blobs', 'blobs_by_size', 'labels', 'settings', 'images')";
 
-/// Tables a file of version 1 has. `size` is indexed only from [`LARGE`] on: that many rows do not slow the small ones down.
+/// The tables of a file of version 1. `size` is indexed only from [`LARGE`] on, so that the index does not slow down small blobs.
 pub(crate) const TABLES: &str = "
     CREATE TABLE blobs (
         digest TEXT NOT NULL PRIMARY KEY,
@@ -87,8 +87,8 @@ pub(crate) const IMAGES: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// The tables of leases: a file of any version gets them with its first lease. Older releases neither read nor change them, and
-/// lose them in a rebuild. `kind` is one of [`BLOB`] and [`INGEST`], `name` a digest or a ref.
+/// The tables of leases: a file of any version gets them with its first lease. Older releases neither read nor change them, but
+/// a rebuild by an older release loses them. `kind` is [`BLOB`] or [`INGEST`], `name` a digest or a ref.
 pub(crate) const LEASES: &str = "
     CREATE TABLE IF NOT EXISTS leases (
         id TEXT NOT NULL PRIMARY KEY,
@@ -113,10 +113,10 @@ pub(crate) const BLOB: &str = "blob";
 /// A resource that is an ingest.
 pub(crate) const INGEST: &str = "ingest";
 
-/// The tables of collections: a file gets them with its first collection, as it does those of leases.
+/// The tables of collections: a file gets them with its first collection.
 ///
-/// The triggers write what is protected while a collection is under way to its log, `protected`, in the transaction that
-/// protects it. So no statement that sets an image name, a label or an entry of a lease can leave that out.
+/// While a collection is in progress, triggers record each newly protected blob in the collection's log, `protected`, in the
+/// same transaction. So no statement that sets an image name, a label or an entry of a lease can bypass the log.
 pub(crate) const COLLECTION: &str = "
     CREATE TABLE IF NOT EXISTS notes (
         digest TEXT NOT NULL PRIMARY KEY,
@@ -163,30 +163,30 @@ pub(crate) const COLLECTION: &str = "
     END;
 ";
 
-/// The beginning of the key of a note of an ingest. No digest begins like that.
+/// The beginning of the key of a note of an ingest. No digest begins with it.
 const INGEST_NOTE: &str = "ingest/";
 
 /// The pattern of the keys of all notes of ingests.
 pub(crate) const INGEST_NOTES: &str = "ingest/%";
 
-/// The key of the note of an ingest, by the name of its directory.
+/// The key of the note of an ingest, from the name of its directory.
 pub(crate) fn ingest_note(name: &str) -> String {
     format!("{INGEST_NOTE}{name}")
 }
 
-/// The label of a blob that nothing has to refer to.
+/// The label of a blob that is kept although nothing refers to it.
 pub(crate) const GC_ROOT: &str = "containerd.io/gc.root";
 
-/// The label with the digest of a blob that its own blob needs; and so is each label that begins with it and a dot or a slash.
+/// The label with the digest of a blob that the labelled blob needs. Labels that begin with it and a dot or a slash have the same meaning.
 pub(crate) const GC_REFERENCE: &str = "containerd.io/gc.ref.content";
 
 /// The first key after all that begin with [`GC_REFERENCE`] and a dot or a slash.
 pub(crate) const GC_REFERENCE_END: &str = "containerd.io/gc.ref.content0";
 
-/// The label with the time from which an image name or a blob's `gc.root` protects nothing.
+/// The label with the time at which an image name, or the `gc.root` of a blob, stops protecting blobs.
 pub(crate) const GC_EXPIRE: &str = "containerd.io/gc.expire";
 
-/// The label of a lease that protects its blobs, but not what they name.
+/// The label of a lease that protects its blobs, but not the blobs that they name.
 pub(crate) const GC_FLAT: &str = "containerd.io/gc.flat";
 
 #[cfg(test)]

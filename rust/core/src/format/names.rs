@@ -1,7 +1,6 @@
 //! The names of files and directories, and the modes of files.
 //!
-//! Every name is fixed, or comes from a parsed [`Digest`] or from the hash of a ref, so no text from outside is ever part
-//! of a path.
+//! Every name is fixed, or comes from a parsed [`Digest`] or from the hash of a ref, so untrusted text is never part of a path.
 
 use std::fmt::Write as _;
 
@@ -34,7 +33,7 @@ pub(crate) const META: &str = "meta.db";
 pub(crate) const META_WAL: &str = "meta.db-wal";
 /// The index of that log.
 pub(crate) const META_SHM: &str = "meta.db-shm";
-/// How the names of metadata files under construction begin.
+/// The prefix of the names of metadata files under construction.
 pub(crate) const META_NEW: &str = "meta.db.new-";
 /// The suffix of SQLite's write-ahead log.
 pub(crate) const WAL_SUFFIX: &str = "-wal";
@@ -43,7 +42,7 @@ pub(crate) const SHM_SUFFIX: &str = "-shm";
 /// The suffix of SQLite's rollback journal.
 pub(crate) const JOURNAL_SUFFIX: &str = "-journal";
 
-/// The bytes of an ingest; containerd's has the same name.
+/// The bytes of an ingest. containerd uses the same name.
 pub(crate) const DATA: &str = "data";
 /// The state file of an ingest.
 pub(crate) const STATE: &str = "state";
@@ -59,12 +58,12 @@ pub(crate) const BLOBS_MODE: u32 = 0o755;
 /// The mode of every other directory.
 pub(crate) const PRIVATE_DIR_MODE: u32 = 0o700;
 
-/// The name of a file that SQLite puts beside a metadata file of any name.
+/// The name of a file that SQLite creates beside a metadata file.
 pub(crate) fn beside(meta: &str, suffix: &str) -> String {
     format!("{meta}{suffix}")
 }
 
-/// The name of an ingest's directory: the hash of its ref, as containerd has it.
+/// The name of an ingest's directory: the hash of its ref, as in containerd.
 pub(crate) fn ingest_name(ref_: &str) -> String {
     let mut name = String::with_capacity(64);
     for byte in sha2::Sha256::digest(ref_) {
@@ -74,24 +73,24 @@ pub(crate) fn ingest_name(ref_: &str) -> String {
     name
 }
 
-/// The name in quarantine of a blob's damaged copy of that number.
+/// The name in quarantine of a damaged copy of a blob; copies are numbered.
 pub(crate) fn quarantine_name(digest: &Digest, number: u64) -> String {
     format!("{}.{number}", digest.encoded())
 }
 
-/// The blob of that algorithm that a name in quarantine is of.
+/// The digest of the blob whose damaged copy has this name in quarantine.
 pub(crate) fn quarantined_blob(algorithm: Algorithm, name: &str) -> Option<Digest> {
     let (encoded, number) = name.split_once('.')?;
     number.parse::<u64>().ok()?;
     Digest::parse(&format!("{algorithm}:{encoded}")).ok()
 }
 
-/// The name of a blob that the collection of that number condemned.
+/// The name of a condemned blob, with the number of the collection.
 pub(crate) fn condemned_name(digest: &Digest, number: u64) -> String {
     format!("{}.{number}", digest.encoded())
 }
 
-/// The name of a temporary file: the `count`th of a process, made at that time.
+/// The name of a temporary file: the `count`th of a process, created at `now_ns`.
 pub(crate) fn temp_name(pid: u32, now_ns: i64, count: u64) -> String {
     format!("{pid}-{now_ns}-{count}")
 }
@@ -101,7 +100,7 @@ pub(crate) fn new_meta_name(pid: u32, now_ns: i64) -> String {
     format!("{META_NEW}{pid}-{now_ns}")
 }
 
-/// The name of a damaged metadata file of that number that was moved aside.
+/// The name of a damaged metadata file that was moved aside; such files are numbered.
 pub(crate) fn damaged_meta_name(number: u64) -> String {
     format!("{META}.damaged-{number}")
 }

@@ -1,4 +1,4 @@
-//! The state file of an ingest: what a resume may trust.
+//! The state file of an ingest: the data that a resume relies on.
 //!
 //! ```text
 //! 0                    header, written once: magic, lengths, started_at, ref, checksum
@@ -7,9 +7,9 @@
 //! base + 8192          slot 1 ┘ a torn write spoils one, and the other counts
 //! ```
 //!
-//! All numbers are little-endian. A checksum is BLAKE3 of everything before it in its block; those of the holder and the
-//! slots also cover the header's checksum, so that blocks of another ingest's file never pass for this one's.
-//! Decoding accepts any bytes: what is not whole is absent, never guessed.
+//! All numbers are little-endian. A checksum is BLAKE3 of everything before it in its block. The checksums of the holder and the
+//! slots also cover the header's checksum, so that a block from another ingest's file is never accepted.
+//! Decoding accepts any bytes: a part that is not intact is absent, never guessed.
 
 use crate::digest::{Algorithm, Digest};
 
@@ -28,7 +28,7 @@ pub const SIZE_LIMIT: usize = (HEADER_FIXED + REF_LIMIT).next_multiple_of(BLOCK)
 const MAGIC: &[u8; 8] = b"STYDING1";
 const HEADER_FIXED: usize = 8 + 8 + 8 + codec::SEAL;
 
-/// The part of a state file that never changes: who the ingest is.
+/// The part of a state file that never changes: the identity of the ingest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     /// The caller's name of the ingest.
@@ -37,7 +37,7 @@ pub struct Header {
     pub started_ns: i64,
 }
 
-/// The writer that has, or last had, the ingest open. For people only: the lock decides.
+/// The writer that has, or last had, the ingest open. This is only shown to people; the lock decides who may write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// Its process.
@@ -49,7 +49,7 @@ pub struct Holder {
 /// A checkpoint: bytes that were durable before it was written, and the state that a resume needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {
-    /// Counts the checkpoints; the higher of two whole slots counts.
+    /// The number of the checkpoint. Of two intact slots, the one with the higher number is used.
     pub sequence: u64,
     /// Durable length of the data in bytes.
     pub offset: u64,
@@ -63,18 +63,18 @@ pub struct Slot {
     pub algorithm: Algorithm,
     /// How many bytes the hash state covers, at most `offset`.
     pub hash_offset: u64,
-    /// The hasher's saved state; empty for that of no bytes.
+    /// The hasher's saved state; empty if it has hashed no bytes.
     pub hash_state: Vec<u8>,
 }
 
-/// How far a writer had come after its last checkpoint, in a file of its own; nothing of it is synced.
+/// The progress of a writer after its last checkpoint. It has its own file, which is not synced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tail {
-    /// Which boot of the machine the bytes were written in.
+    /// The ID of the boot during which the bytes were written.
     pub boot: String,
     /// The device of the data's file system.
     pub device: u64,
-    /// The number of the data's file.
+    /// The inode number of the data's file.
     pub inode: u64,
     /// The bytes that the hash state covers.
     pub offset: u64,
@@ -84,7 +84,7 @@ pub struct Tail {
     pub hash_state: Vec<u8>,
 }
 
-/// Where the blocks of one state file lie, and what binds them to its header.
+/// The positions of the blocks of one state file, and the checksum that binds them to its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     base: usize,
@@ -96,16 +96,16 @@ pub struct Layout {
 pub struct State {
     /// The identity of the ingest.
     pub header: Header,
-    /// Where its blocks lie.
+    /// The positions of its blocks.
     pub layout: Layout,
-    /// The last writer, if its record is whole.
+    /// The last writer, if its record is intact.
     pub holder: Option<Holder>,
-    /// The slots that are whole.
+    /// The slots that are intact.
     pub slots: [Option<Slot>; 2],
 }
 
 impl Header {
-    /// Encode, padded to the first block after it; also says where the blocks go.
+    /// Encode the header, padded to the first block after it. Also returns the positions of the blocks.
     pub fn encode(&self) -> (Vec<u8>, Layout) {
         debug_assert!(self.ref_.len() <= REF_LIMIT);
         let mut bytes = Vec::with_capacity(BLOCK);
@@ -140,12 +140,12 @@ impl Header {
 }
 
 impl Layout {
-    /// Where the holder's record is written.
+    /// The position of the holder's record.
     pub fn holder_at(&self) -> u64 {
         self.base as u64
     }
 
-    /// Where the slot of that index (0 or 1) is written.
+    /// The position of the slot with this index (0 or 1).
     pub fn slot_at(&self, index: usize) -> u64 {
         debug_assert!(index < 2);
         (self.base + (1 + index) * BLOCK) as u64
@@ -191,7 +191,7 @@ impl Layout {
         seal(&self.key, bytes)
     }
 
-    /// Decode the record of a tail; None unless it is whole, and of this ingest.
+    /// Decode the record of a tail; `None` unless it is intact and belongs to this ingest.
     pub fn decode_tail(&self, block: &[u8]) -> Option<Tail> {
         let mut reader = Reader::new(unseal(&self.key, block)?);
         if reader.take(4)? != b"tail" {
@@ -232,7 +232,7 @@ impl Layout {
 }
 
 impl State {
-    /// Decode a state file; None when its header is not whole. Never fails otherwise: what is damaged is None.
+    /// Decode a state file; `None` if its header is damaged. Any other damaged part is `None` in the result.
     pub fn decode(file: &[u8]) -> Option<Self> {
         let (header, layout) = Header::decode(file)?;
         let holder = layout.decode_holder(file);
@@ -240,7 +240,7 @@ impl State {
         Some(Self { header, layout, holder, slots })
     }
 
-    /// The index of the newest whole slot whose bytes are all there, given how long the data is.
+    /// The index of the newest intact slot whose bytes all exist, given the size of the data.
     pub fn usable(&self, data_size: u64) -> Option<usize> {
         let sequence = |index: &usize| self.slots[*index].as_ref().map(|slot| slot.sequence);
         let there = |index: &usize| self.slots[*index].as_ref().is_some_and(|slot| slot.offset <= data_size);

@@ -1,4 +1,4 @@
-//! One function for the decoders of all libraries.
+//! One interface to the decoders of all libraries.
 
 use flate2::{Decompress, FlushDecompress, Status};
 use liblzma::stream::{self, Stream, TELL_UNSUPPORTED_CHECK};
@@ -10,7 +10,7 @@ use super::Format;
 pub(super) struct Step {
     pub(super) read: usize,
     pub(super) written: usize,
-    /// Whether a member, frame or stream ended; what follows has to be another one.
+    /// Whether a member, frame or stream ended. Only another one may follow.
     pub(super) ended: bool,
 }
 
@@ -22,7 +22,7 @@ pub(super) enum Codec {
     Xz(Stream),
 }
 
-/// Windows of gzip are 32 KiB, always.
+/// The window of gzip always has 32 KiB.
 const GZIP_WINDOW_BITS: u8 = 15;
 
 impl Codec {
@@ -50,7 +50,7 @@ impl Codec {
         }
     }
 
-    /// Decode a piece. An error is the library's words for what is wrong with the input.
+    /// Decode a piece. An error is the library's text about the fault of the input.
     pub(super) fn step(&mut self, input: &[u8], output: &mut [u8]) -> Result<Step, String> {
         match self {
             Self::Plain => {
@@ -87,7 +87,7 @@ impl Codec {
     }
 }
 
-/// A window is the only thing of zstd that its input can make large.
+/// Make a zstd decoder. The window is its only memory whose size the input decides, so the window is limited.
 fn zstd(memory: u64) -> Result<DCtx<'static>, String> {
     const LEAST: u32 = 10;
     let mut decoder = DCtx::try_create().ok_or("no memory for a zstd decoder")?;
@@ -96,7 +96,7 @@ fn zstd(memory: u64) -> Result<DCtx<'static>, String> {
     Ok(decoder)
 }
 
-/// How far a count that began at `before` has come; it is at most the length of a slice.
+/// The difference of two counts, which is at most the length of a slice.
 pub(super) fn distance(before: u64, after: u64) -> usize {
     usize::try_from(after - before).unwrap_or(usize::MAX)
 }

@@ -1,7 +1,7 @@
-//! The compressor: the same bytes and level give the same output, always.
+//! The compressor: the same bytes and level always produce the same output.
 //!
-//! No time, no name and a fixed system in gzip's header; zstd in one thread, with a check over the content. The output
-//! depends on the version of the library, as it does for every program, but not on the machine or on how the input is cut.
+//! The header of gzip has no time, no name and a fixed system. zstd runs on one thread and adds a checksum of the content. As
+//! in every program, the output depends on the version of the library, but not on the machine or on how the input is cut.
 
 use std::mem;
 
@@ -13,21 +13,21 @@ use super::Format;
 use super::codec::distance;
 use crate::error::{Error, Result};
 
-/// Compresses an input that comes in pieces.
+/// Compresses an input that is fed in pieces.
 ///
-/// zlib-rs compresses differently when its input or the room for its output is cut differently. So it always gets pieces
-/// of one size, with room enough: what is over waits here.
+/// The output of zlib-rs depends on how its input and its output buffer are cut. So it always gets pieces of the same size and a
+/// large enough output buffer; the rest waits here.
 pub struct Compressor {
     coder: Coder,
     /// Input that is not yet a whole piece.
     waiting: Vec<u8>,
-    /// Output, of which `given` bytes are with the caller.
+    /// Output. The caller has the first `given` bytes of it.
     ready: Vec<u8>,
     given: usize,
     ended: bool,
 }
 
-/// The bytes that are compressed in one go.
+/// The bytes that are compressed in one step.
 const STEP: usize = 256 << 10;
 
 enum Coder {
@@ -36,9 +36,9 @@ enum Coder {
 }
 
 impl Compressor {
-    /// gzip's own level.
+    /// The default level of gzip.
     pub const GZIP_LEVEL: i32 = 6;
-    /// zstd's own level.
+    /// The default level of zstd.
     pub const ZSTD_LEVEL: i32 = 3;
 
     /// Return a compressor: gzip with levels from 1 to 9, or zstd from 1 to 19.
@@ -68,8 +68,8 @@ impl Compressor {
         Self { coder, waiting: Vec::new(), ready: Vec::new(), given: 0, ended: false }
     }
 
-    /// Take bytes off the front of `input` and fill `output`; return how much of it was filled. Less than all of it: all
-    /// input was taken.
+    /// Consume bytes from the front of `input` and fill `output`. Returns the number of bytes written; if `output` is not full, all
+    /// input was consumed.
     pub fn run(&mut self, input: &mut &[u8], output: &mut [u8]) -> Result<usize> {
         let mut filled = self.give(output);
         while filled < output.len() && !input.is_empty() {
@@ -91,7 +91,7 @@ impl Compressor {
         Ok(filled)
     }
 
-    /// End the stream: fill `output`, and return how much of it was filled. Less than all of it: the stream is whole.
+    /// End the stream. Fills `output` and returns the number of bytes written; if `output` is not full, the stream is complete.
     pub fn finish(&mut self, output: &mut [u8]) -> Result<usize> {
         let mut filled = self.give(output);
         if filled < output.len() && !self.waiting.is_empty() {
@@ -123,7 +123,7 @@ impl Compressor {
         done
     }
 
-    /// Compress a piece, or end the stream. All that was ready has been given.
+    /// Compress a piece, or end the stream. The caller must have taken all ready output before.
     fn encode(&mut self, mut piece: &[u8], end: bool) -> Result<()> {
         debug_assert_eq!(self.given, self.ready.len(), "what is ready would be lost");
         let mut written = 0;
@@ -153,7 +153,7 @@ impl Compressor {
                 Ok((read, written, status == Status::StreamEnd))
             }
             Coder::Zstd(coder) => {
-                // The end is always said apart from the last bytes: zstd compresses differently when it knows the size.
+                // The end is always declared in a separate call after the last bytes: zstd compresses differently if it knows the size.
                 let (mut from, mut to) = (InBuffer::around(input), OutBuffer::around(output));
                 let way = if end { ZSTD_EndDirective::ZSTD_e_end } else { ZSTD_EndDirective::ZSTD_e_continue };
                 let left = coder.compress_stream2(&mut to, &mut from, way);

@@ -1,18 +1,18 @@
-//! The decompressor: one or more whole streams of one format, and nothing else.
+//! The decompressor: accepts one or more complete streams of one format, and nothing else.
 
 use super::Format;
 use super::codec::Codec;
 use crate::error::{Error, Result};
 
-/// Below this number of bytes of output, the ratio means nothing.
+/// The ratio is checked from this number of output bytes on.
 const RATIO_FROM: u64 = 1 << 20;
 
 /// The limits of decompression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Bytes of output for each byte of input, if there is a limit; it counts from 1 MiB of output on.
+    /// The most bytes of output per byte of input, if there is a limit. It is checked from 1 MiB of output on.
     pub ratio: Option<u64>,
-    /// Bytes of memory that a window or dictionary may take.
+    /// The most bytes of memory of a window or dictionary.
     pub memory: u64,
 }
 
@@ -23,7 +23,7 @@ impl Default for Bounds {
     }
 }
 
-/// Decompresses an input that comes in pieces.
+/// Decompresses an input that is fed in pieces.
 pub struct Decompressor {
     format: Format,
     bounds: Bounds,
@@ -57,7 +57,7 @@ impl Decompressor {
         Ok(Self { format, bounds, codec, state, read: 0, written: 0, padding: 0 })
     }
 
-    /// Bytes of input that were taken, and bytes of output that were given.
+    /// The bytes of input consumed and the bytes of output returned.
     pub fn counts(&self) -> (u64, u64) {
         (self.read, self.written)
     }
@@ -67,10 +67,9 @@ impl Decompressor {
         self.bounds.ratio = None;
     }
 
-    /// Take bytes off the front of `input` and fill `output`; return how much of it was filled.
+    /// Consume bytes from the front of `input` and fill `output`. Returns the number of bytes written.
     ///
-    /// Less than all of it: there is no more to be had from this input. After an error every further call fails with the
-    /// same one.
+    /// If `output` is not full, this input yields no more. After an error every further call fails with the same error.
     pub fn run(&mut self, input: &mut &[u8], output: &mut [u8]) -> Result<usize> {
         if let State::Failed(error) = &self.state {
             return Err(error.clone());
@@ -82,7 +81,7 @@ impl Decompressor {
         result
     }
 
-    /// Say that there is no more input, and that `run` has given all there was.
+    /// Declare the end of the input, after `run` has returned all output. Fails if the input is incomplete.
     pub fn finish(&self) -> Result<()> {
         match &self.state {
             State::Between => self.check_padding(),
@@ -120,7 +119,7 @@ impl Decompressor {
         Ok(filled)
     }
 
-    /// Be in a member, frame or stream, a new one if one has ended.
+    /// Enter a member, frame or stream. The codec is restarted if one has ended before.
     fn begin(&mut self) -> Result<()> {
         self.check_padding()?;
         self.padding = 0;

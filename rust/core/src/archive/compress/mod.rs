@@ -1,9 +1,9 @@
 //! The compression of an archive: gzip, zstd or xz, detected by the first bytes.
 //!
-//! The codecs are libraries: zlib-rs, which is Rust, and the reference implementations of zstd and xz, compiled in, so a
-//! bare machine needs nothing. Bytes go in and come out in pieces; memory is bounded whatever the input declares. All of
-//! the input has to be one or more whole streams of one format: an input that ends early, or has bytes after its end, is
-//! refused. Between xz streams, and after the last, there may be zero bytes, four or a multiple of it, as its format has it.
+//! The codecs are libraries: zlib-rs, which is Rust, and the reference implementations of zstd and xz. They are compiled in, so
+//! nothing else needs to be installed. Input and output are processed in pieces, and memory is bounded whatever the input
+//! declares. The input must consist of one or more complete streams of one format: an input that ends early, or has bytes after
+//! its end, is refused. As the xz format allows, zero bytes in multiples of four may follow each xz stream.
 
 mod codec;
 mod compressor;
@@ -17,9 +17,9 @@ use crate::error::{Error, Result};
 /// A format of compression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// None: the bytes as they are.
+    /// No compression.
     Plain,
-    /// Deflate in gzip's members, RFC 1952.
+    /// gzip members with Deflate, RFC 1952.
     Gzip,
     /// Zstandard frames, RFC 8878.
     Zstd,
@@ -29,7 +29,7 @@ pub enum Format {
     Bzip2,
 }
 
-/// The first bytes of each format; a zstd stream may begin with one of sixteen kinds of frames to skip.
+/// The first bytes of each format. A zstd stream may also begin with one of sixteen kinds of skippable frames.
 const MAGIC: [(&[u8], Format); 3] =
     [(&[0x1f, 0x8b], Format::Gzip), (&[0x28, 0xb5, 0x2f, 0xfd], Format::Zstd), (b"\xfd7zXZ\0", Format::Xz)];
 const SKIPPABLE: [u8; 3] = [0x2a, 0x4d, 0x18];
@@ -38,7 +38,7 @@ impl Format {
     /// The number of bytes that identify the format.
     pub const HEAD: usize = 6;
 
-    /// Return the format of what begins with `head`; fewer than [`Self::HEAD`] bytes are taken for the whole input.
+    /// Return the format of an input that begins with `head`. If `head` has fewer than [`Self::HEAD`] bytes, it is the whole input.
     pub fn detect(head: &[u8]) -> Self {
         if let [first, rest @ ..] = head
             && first & 0xf0 == 0x50
@@ -54,7 +54,7 @@ impl Format {
         found.map_or(Self::Plain, |(_, format)| *format)
     }
 
-    /// Parse its name.
+    /// Parse the name of a format.
     pub fn parse(name: &str) -> Result<Self> {
         let all = [Self::Plain, Self::Gzip, Self::Zstd, Self::Xz, Self::Bzip2];
         all.into_iter().find(|format| format.name() == name).ok_or_else(|| Error::InvalidArgument {
@@ -62,7 +62,7 @@ impl Format {
         })
     }
 
-    /// Its name, as Python has it.
+    /// The name of the format in the Python API.
     pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",

@@ -1,20 +1,20 @@
-//! Finds the places at which a large document can be cut, so that its parts can be decoded one after another.
+//! Finds the positions where a large document can be cut, so that its parts can be decoded one after another.
 
 use super::MOST_DEPTH;
 
-/// An array or object that is larger than a part may be, and where it can be cut.
+/// An array or object that is too large for one part, cut into parts.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Parts {
     /// Whether it is an object.
     pub is_object: bool,
-    /// All that is in it, in order; only the commas between two parts are in none.
+    /// Its content in order. The commas between two parts belong to neither.
     pub parts: Vec<Part>,
 }
 
 /// A part of an array or object, as positions in the document.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Part {
-    /// Elements or members with the commas between them: as many as fit, or one, whose value is a string or number.
+    /// As many elements or members as fit, with the commas between them; or a single one with a large string or number.
     Run {
         /// Its first byte.
         start: usize,
@@ -36,8 +36,8 @@ pub enum Part {
 
 /// Cut a document into parts of at most `most` bytes.
 ///
-/// Only brackets, strings and commas are looked at: the document is cut right if it is JSON. None means that there is nothing to
-/// cut, or that the document is no JSON or too deep; a decoder then has to say how.
+/// Only brackets, strings and commas are parsed, so the parts are correct only if the document is JSON. Returns `None` if there is
+/// nothing to cut, or if the document is not JSON or too deep; a decoder then reports the fault.
 pub fn parts(data: &[u8], most: usize) -> Option<Parts> {
     let mut scan = Scan { data, most, open: Vec::new(), document: None };
     let mut place = 0;
@@ -146,7 +146,7 @@ struct Open {
     end: usize,
     /// The end of its key.
     key: Option<usize>,
-    /// The array or object that is its value or the end of its value, if that is large.
+    /// The large array or object, if its value is one.
     large: Option<(usize, usize, Parts)>,
     after_comma: bool,
 }

@@ -1,7 +1,7 @@
-//! The blobs that a document names: an index its manifests, a manifest its config, its layers and its subject.
+//! The blobs that a document names: an index names its manifests; a manifest names its config, its layers and its subject.
 //!
-//! Garbage collection keeps what a kept document names. So when readers could differ, this one finds more: fields are known by
-//! their names in any spelling that some reader takes for them, and of a field that occurs twice both values count.
+//! Garbage collection keeps the blobs that a kept document names. So if readers could disagree, this reader finds more blobs: it
+//! accepts a field under every spelling that some reader accepts, and uses both values of a field that occurs twice.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -30,7 +30,7 @@ pub enum Role {
     Part,
     /// A part of it that is a document, by its media type.
     Document,
-    /// The image that it says something about.
+    /// The image to which the document refers, for example as its signature.
     Subject,
 }
 
@@ -48,7 +48,7 @@ pub struct Reference {
 pub struct References {
     /// The blobs, in their order. One may occur twice.
     pub blobs: Vec<Reference>,
-    /// How many digests are invalid, or of an algorithm that no blob can have.
+    /// The number of digests that are invalid or of an unsupported algorithm.
     pub invalid: usize,
 }
 
@@ -60,13 +60,13 @@ pub fn may_be_document(head: &[u8]) -> bool {
     }
 }
 
-/// Whether blobs of that media type are documents.
+/// Whether blobs of this media type are documents.
 pub fn is_document(media_type: &str) -> bool {
     let ends = |(begin, ends): &(&str, &[&str])| media_type.strip_prefix(begin).is_some_and(|end| ends.contains(&end));
     DOCUMENTS.iter().any(ends)
 }
 
-/// Return what a document names; None if it is not JSON.
+/// Return the references of a document; `None` if it is not JSON.
 pub fn references(data: &[u8]) -> Option<References> {
     let found = RefCell::default();
     let mut parser = serde_json::Deserializer::from_slice(data);

@@ -1,7 +1,7 @@
-//! The fields that readers of a document know, and how one of them may not be spelled.
+//! The fields that readers of a document know, and the spellings of them that are refused.
 //!
-//! Go's decoder takes a field whose name is equal under Unicode's simple case folding for the field itself, and the last one
-//! wins. So `"LAYERS"`, and `"layerſ"` with U+017F, would be `layers` there and an unknown field here. Keys of maps, such as
+//! Go's decoder accepts a field name that is equal under Unicode's simple case folding, and uses the last of several such fields.
+//! So `"LAYERS"`, and `"layerſ"` with U+017F, would be `layers` in Go and an unknown field here. Keys of maps, such as
 //! annotations, are data: they have no shape and are never compared.
 
 use std::sync::Arc;
@@ -17,9 +17,9 @@ pub struct Shape {
 /// The meaning of a key in an object of some shape.
 #[derive(Debug)]
 pub(super) enum Known<'a> {
-    /// A field; its values have that shape, or none.
+    /// A field, with the shape of its values if they have one.
     Field(Option<&'a Shape>),
-    /// A field of another kind of document, by which this one could be taken for that.
+    /// A field of another kind of document: a reader could take this document for one of that kind.
     Foreign,
     /// A field in another spelling.
     Misspelled(&'a str),
@@ -31,7 +31,7 @@ impl Shape {
     /// Return a shape. In an array, each element has the shape of the array.
     ///
     /// `name` is the name of such an object in messages, `fields` are its fields with the shape of their values, and
-    /// `foreign` are fields that may not be there unless they are null.
+    /// `foreign` are fields that must be absent or null.
     pub fn new(name: String, fields: Vec<(String, Option<Arc<Self>>)>, foreign: Vec<String>) -> Self {
         Self { name, fields, foreign }
     }

@@ -1,4 +1,4 @@
-//! Bytes of the state file's blocks: sealing with a checksum, and reading that never runs over the end.
+//! The bytes of the state file's blocks: sealing with a checksum, and reading that never passes the end.
 
 /// Unit of the blocks after the header; a slot is written in one piece of this size.
 pub const BLOCK: usize = 4096;
@@ -6,7 +6,7 @@ pub const BLOCK: usize = 4096;
 /// Length of a block's checksum.
 pub(super) const SEAL: usize = 32;
 
-/// BLAKE3 of `key` and `bytes`; its 256 bits leave no room for damage that passes.
+/// BLAKE3 of `key` and `bytes`. With its 256 bits, damage does not go unnoticed.
 pub(super) fn seal_of(key: &[u8], bytes: &[u8]) -> [u8; SEAL] {
     *blake3::Hasher::new().update(key).update(bytes).finalize().as_bytes()
 }
@@ -20,20 +20,20 @@ pub(super) fn seal(key: &[u8; SEAL], mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// The content of the block that `bytes` begin with, if it is whole.
+/// The content of the block at the start of `bytes`, if it is intact.
 pub(super) fn unseal<'a>(key: &[u8; SEAL], bytes: &'a [u8]) -> Option<&'a [u8]> {
     let (content, sum) = bytes.get(..BLOCK)?.split_at(BLOCK - SEAL);
     (seal_of(key, content) == sum).then_some(content)
 }
 
-/// Append a length and that many bytes.
+/// Append the length of `bytes`, and the bytes.
 pub(super) fn put_bytes(into: &mut Vec<u8>, bytes: &[u8]) {
     let length = u16::try_from(bytes.len()).expect("a block's content has a fixed limit");
     into.extend_from_slice(&length.to_le_bytes());
     into.extend_from_slice(bytes);
 }
 
-/// Takes values off the front of some bytes; None when they end.
+/// Reads values from the front of some bytes; `None` after their end.
 pub(super) struct Reader<'a> {
     bytes: &'a [u8],
     position: usize,
