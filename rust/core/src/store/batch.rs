@@ -29,10 +29,10 @@ use share::Share;
 /// The fewest items that are worth another thread.
 const FEWEST: usize = 64;
 
-/// The most bytes of files that are in memory at a time for one part of a batch, but for its last item.
+/// The most bytes of files that one part of a batch has in memory at a time, not counting its last item.
 const MOST_READ: usize = 8 << 20;
 
-/// The most bytes that are flushed at a time for one part of a batch, but for its last item.
+/// The most bytes that one part of a batch flushes at a time, not counting its last item.
 const MOST_BYTES: usize = 32 << 20;
 
 /// One blob of a batch.
@@ -55,12 +55,12 @@ pub struct BatchItem<'a> {
 pub enum Outcome {
     /// It is stored.
     Stored(Put),
-    /// Nothing was done: the file is above its limit, or is no regular file. Store it by an ingest.
+    /// Nothing was done: the file is above its limit, or is not a regular file. The caller stores it by an ingest.
     TooLarge,
 }
 
 impl Outcome {
-    /// Correct the result of a repeated item: if it was an error, or new, it stays so.
+    /// Correct the result of an item that was submitted again: a first result that was an error or a new blob is kept.
     fn repeat(first: &Result<Self>, result: &mut Result<Self>) {
         match (first, &mut *result) {
             (Err(error), _) => *result = Err(error.clone()),
@@ -76,10 +76,10 @@ struct Batch<'a> {
     /// The lease under which the blobs are stored.
     lease: Option<&'a str>,
     items: &'a [BatchItem<'a>],
-    /// How many items one thread takes at a time.
+    /// The number of items that one thread takes at a time.
     step: usize,
     next: AtomicUsize,
-    /// The item that stores each digest: the first one that was hashed.
+    /// For each digest the item that stores it: the first item with that digest.
     owners: Mutex<HashMap<Digest, usize>>,
     answers: Mutex<Vec<Option<Given>>>,
 }
@@ -96,13 +96,13 @@ enum Given {
 impl Store {
     /// Store many blobs. Each succeeds or fails by itself; on return the successful ones survive a power loss.
     ///
-    /// A failed flush fails all that were in it, and acknowledges none. Of items with the same bytes one is stored, with
-    /// its labels; the others get its result, and are not new.
+    /// If a flush fails, all its items fail. Of several items with the same bytes one is stored, with its labels; the others get
+    /// its result, and are not new.
     pub fn put_batch(&self, items: &[BatchItem<'_>]) -> Vec<Result<Outcome>> {
         self.put_batch_under(None, items)
     }
 
-    /// Do the same under a lease. Each part enters its blobs in one transaction, before it looks for them.
+    /// Like `put_batch`, under a lease. Each part adds its blobs to the lease in one transaction, before it looks for them.
     pub fn put_batch_under(&self, lease: Option<&str>, items: &[BatchItem<'_>]) -> Vec<Result<Outcome>> {
         if let [BatchItem { source: Source::Bytes(data), algorithm, expected, size: None, labels }] = items {
             // The short path, for which no thread is started.
@@ -122,7 +122,7 @@ impl Store {
     }
 
     fn put_all(&self, lease: Option<&str>, items: &[BatchItem<'_>]) -> Vec<Result<Outcome>> {
-        // While one waits for the disk, another reads, hashes and writes; names are given by one at a time.
+        // While one thread waits for the disk, another reads, hashes and writes. Only one at a time gives files their names.
         let threads = thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4));
         let step = items.len().div_ceil(threads).max(FEWEST).min(share::most_files());
         let batch = Batch {
@@ -191,7 +191,7 @@ impl Batch<'_> {
             let labels = self.items[index].labels;
             let mut staged = self.store.stage(&mut entry, digest, &data, labels, created_ns, true);
             if !entry.is_empty() && staged.as_ref().is_err_and(out_of_descriptors) {
-                // Other parts of the program need descriptors, too. Storing the files so far frees some.
+                // Other parts of the program need descriptors too. Publishing the files so far frees some.
                 self.submit(mem::replace(&mut entry, Entry::new(algorithm)), &mut submitted, share);
                 staged = self.store.stage(&mut entry, digest, &data, labels, created_ns, true);
             }
@@ -204,9 +204,9 @@ impl Batch<'_> {
         self.submit(entry, &mut submitted, share);
     }
 
-    /// Return the items that have the digests that they must have, after all of them were protected in one transaction.
+    /// Refuse the items that do not have their expected digest, protect the others in one transaction, and return those.
     ///
-    /// Other stores go on while this one waits for another process: the share is given back then.
+    /// During a wait for another process the share is given back, so that other stores can continue.
     fn protected<'b>(
         &self,
         loaded: Vec<Loaded<'b>>,
@@ -234,9 +234,9 @@ impl Batch<'_> {
         right
     }
 
-    /// Publish the files of an entry, which are those of `submitted`, and keep their results.
+    /// Publish the files of an entry, which belong to the items in `submitted`, and keep their results.
     ///
-    /// Other stores go on while this one waits for another process: the share is given back then.
+    /// During a wait for another process the share is given back, so that other stores can continue.
     fn submit(&self, entry: Entry, submitted: &mut Vec<(usize, Put)>, share: &mut Option<Share>) {
         let answer: Answer = self.store.group_commit.submit(&self.store.volume, entry, || *share = None);
         for ((index, put), published) in submitted.drain(..).zip(answer) {
@@ -245,7 +245,7 @@ impl Batch<'_> {
         }
     }
 
-    /// Return the item that stores those bytes, if it is another one.
+    /// Return the item that stores the same bytes, if it is another one.
     fn owner(&self, digest: Digest, index: usize) -> Option<usize> {
         match self.owners.lock().unwrap_or_else(PoisonError::into_inner).entry(digest) {
             hash_map::Entry::Occupied(owner) => Some(*owner.get()),
@@ -277,7 +277,7 @@ impl Batch<'_> {
         given.iter().map(result).collect()
     }
 
-    /// Take the next items, as far as their bytes fit into memory, each algorithm's by themselves.
+    /// Load the next items, as many as fit into memory, grouped by algorithm.
     fn load(&self, rest: &mut Range<usize>) -> HashMap<Algorithm, Vec<Loaded<'_>>> {
         let mut loaded: HashMap<_, Vec<_>> = HashMap::new();
         let (mut bytes, mut read) = (0, 0);

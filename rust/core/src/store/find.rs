@@ -12,24 +12,23 @@ use crate::sys::read_full_at;
 use crate::volume::meta::LARGE;
 use crate::volume::{Content, Existing};
 
-/// The most blobs of one size that a file is compared with: looking at them must cost next to nothing.
+/// The most blobs of one size that a file is compared with: the comparison must cost next to nothing.
 const LOOKALIKES: usize = 16;
 
 /// Bytes that are compared at a time.
 const SAMPLE: usize = 4096;
 
 impl Store {
-    /// Return the digest of a file whose `size` bytes are stored under it, whole; None if they are not, or if the
-    /// job was cancelled.
+    /// Return the digest of a file if a blob with the same `size` bytes is stored; `None` otherwise, or if the job was cancelled.
     ///
-    /// A large file is hashed only if some bytes of it are those of a blob of that size, so that many new files of one size
-    /// are not read twice. A blob that is found survives a power loss. A file of a size that many blobs have, and a blob that
-    /// came into the root by other ways, may not be found.
+    /// A large file is hashed only if some of its bytes equal those of a blob of the same size, so that many new files of one size
+    /// are not read twice. A blob that is found survives a power loss. Some blobs are not found: those of a size that many blobs
+    /// have, and those that other programs have put into the root.
     pub fn find(&self, file: BorrowedFd<'_>, size: u64, algorithm: Algorithm, job: &Job) -> Result<Option<Digest>> {
         self.find_under(None, file, size, algorithm, job)
     }
 
-    /// Do the same under a lease. The digest is entered before its blob is looked for.
+    /// Like `find`, under a lease. The digest is added to the lease before its blob is looked for.
     pub fn find_under(
         &self,
         lease: Option<&str>,
@@ -54,7 +53,7 @@ impl Store {
         self.volume.in_time(lease, || self.find_blob(lease, &digest, file, size, job))
     }
 
-    /// Return the digest if its blob is stored, whole, with those bytes.
+    /// Return the digest if its blob is stored and has exactly the bytes of the file.
     fn find_blob(
         &self,
         lease: Option<&str>,
@@ -64,7 +63,7 @@ impl Store {
         job: &Job,
     ) -> Result<Option<Digest>> {
         let dir = self.volume.root.make_blob_dir(digest.algorithm())?;
-        // A damaged copy does not count as the blob: publication repairs it.
+        // A damaged blob does not count: publication repairs it.
         match self.volume.existing(&dir, digest, Content::Source(file, job), size)? {
             Existing::Same { file, .. } if lease.is_none() && !self.volume.confirm(&dir, digest, file.as_fd())? => {
                 Ok(None)
@@ -86,7 +85,7 @@ impl Store {
     fn is_alike(&self, file: BorrowedFd<'_>, size: u64, digest: &Digest) -> bool {
         let Ok(blob) = self.volume.inspect(digest) else { return false };
         let last = size.saturating_sub(SAMPLE as u64);
-        // The middle first: the beginnings of files of one kind are often the same.
+        // The middle is compared first, because files of one kind often have the same beginning.
         blob.size() == size
             && [size / 2, last, 0].into_iter().all(|offset| {
                 let (mut ours, mut theirs) = ([0; SAMPLE], [0; SAMPLE]);

@@ -1,10 +1,10 @@
 //! Group commit: many callers, one flush.
 //!
-//! A disk takes as long to flush one small file as a hundred. So a caller that has written files submits an entry. The
-//! first caller leads a group: it takes all entries that wait at that moment, flushes and publishes their files together,
-//! and notifies each caller of its own results. Meanwhile the next entries wait, and the first of their callers leads the
-//! next group. A caller that is alone does not wait. `group_commit/schedule.rs` decides who leads; a model checker tries
-//! every interleaving of it.
+//! A disk flushes a hundred small files as fast as one. So a caller that has written files submits an entry. The first caller
+//! leads a group: it takes all entries that wait at that moment, flushes and publishes their files together, and notifies each
+//! caller of its own results. Entries that are submitted meanwhile wait, and the first of their callers leads the next group. A
+//! single caller does not wait. `group_commit/schedule.rs` decides which caller leads; a model checker tests every interleaving
+//! of it.
 
 #[cfg(test)]
 mod model;
@@ -28,7 +28,7 @@ use schedule::Schedule;
 /// The most groups at a time: while one waits for the disk, another gives its files their names.
 const MOST: usize = 2;
 
-/// Bytes above which an entry is flushed by itself.
+/// A larger entry is flushed by itself.
 const LARGE: u64 = 4 << 20;
 
 /// The results of the files of one caller, in their order.
@@ -36,7 +36,7 @@ pub(crate) type Answer = Vec<Result<Published>>;
 
 /// The outcome of one caller's entry.
 enum Went {
-    /// All of it is done.
+    /// All of the entry is done.
     Done(Answer),
     /// Not all of its files have names: another process holds a lock. The caller waits by itself and submits it again.
     Busy(Entry),
@@ -46,11 +46,11 @@ enum Went {
 pub(crate) struct Entry {
     algorithm: Algorithm,
     files: Vec<File>,
-    /// The place of the first of its files among all that were opened; taken after that and before it was written.
+    /// The position of its first file in the order of opening; taken after the file was opened and before it was written.
     order: u64,
-    /// How many bytes are to be flushed.
+    /// The bytes to be flushed.
     bytes: u64,
-    /// The steps of its files that were done before it was submitted, if any.
+    /// The steps that were done for its files before it was submitted, if any.
     before: Option<Vec<Step>>,
 }
 
@@ -72,19 +72,19 @@ pub(crate) struct New {
     pub size: u64,
     /// For a new blob only.
     pub labels: Option<Labels>,
-    /// When it was created at the earliest, in ns since the epoch.
+    /// The earliest time of its creation, in ns since the epoch.
     pub created_ns: i64,
 }
 
-/// The steps of a file that are done.
+/// The steps that are done for a file.
 #[derive(Clone)]
 struct Step {
     flushed: Result<()>,
-    /// The result of giving it its name, once that is settled.
+    /// The result of giving the file its name, once it is final.
     placed: Option<Result<Placed>>,
 }
 
-/// How far each file has come when another process holds a lock.
+/// The steps that are done for each file when another process holds a lock.
 struct Halfway(Vec<Step>);
 
 /// The group commit of one store.
@@ -105,7 +105,7 @@ impl Entry {
         Self { algorithm, files: Vec::new(), order: 0, bytes: 0, before: None }
     }
 
-    /// How many files it has.
+    /// The number of files.
     pub fn len(&self) -> usize {
         self.files.len()
     }
@@ -122,7 +122,7 @@ impl Entry {
         }
     }
 
-    /// A blob is created when it gets its name.
+    /// Set the earliest creation time again for another attempt: a blob is created when it gets its name.
     fn submitted_again(&mut self, now_ns: i64) {
         for file in &mut self.files {
             if let File::New(new) = file {
@@ -164,10 +164,10 @@ impl File {
 }
 
 impl GroupCommit {
-    /// Publish the files of an entry, together with others'. On return the published files survive a power loss.
+    /// Publish the files of an entry, together with those of other entries. On return the published files survive a power loss.
     ///
-    /// `Cancelled` if the caller no longer wants it while another process holds a lock. `before_waiting` is called before each
-    /// pause for such a process.
+    /// Fails with `Cancelled` if another process holds a lock and the caller no longer wants the result. `before_waiting` is called
+    /// before each pause for such a process.
     pub fn submit(&self, volume: &Volume, mut entry: Entry, mut before_waiting: impl FnMut()) -> Answer {
         let count = entry.len();
         if count == 0 {
@@ -226,8 +226,8 @@ fn commit_group(volume: &Volume, entries: &mut Vec<Entry>) -> Vec<Went> {
 /// Flush files, give them their names, and make the names durable. An error says that another process holds a lock.
 fn publish_entries(volume: &Volume, algorithm: Algorithm, entries: &[&Entry]) -> Result<Answer, Halfway> {
     let files: Vec<&File> = entries.iter().flat_map(|entry| &entry.files).collect();
-    // The entry that opened its first file first did so before any of these was written. An entry that has been
-    // flushed does not count: its descriptor reports each failure only once.
+    // The entry whose first file was opened first: it was opened before any of these files was written. Entries that have been
+    // flushed already are not used, because a descriptor reports each failure only once.
     let first = entries.iter().min_by_key(|entry| (entry.before.is_some(), entry.order));
     let Some(oldest) = first.map(|entry| entry.files[0].fd()) else {
         return Ok(Vec::new());

@@ -4,8 +4,8 @@
 //! | --- | --- |
 //! | `put.rs` | stores blobs from memory, each in one step |
 //! | `batch.rs` | stores many small blobs |
-//! | `group_commit.rs` | calls that make files durable at the same time share one flush |
-//! | `find.rs` | files that are stored already |
+//! | `group_commit.rs` | lets calls that make files durable at the same time share one flush |
+//! | `find.rs` | finds out whether a file is stored already |
 //! | `collect/` | removes blobs that nothing needs any more |
 //! | `stats.rs` | counts blobs, ingests and quarantined copies |
 //! | `ingest/` | writes blobs in pieces, resumable |
@@ -31,13 +31,13 @@ pub use batch::{BatchItem, Outcome, Source};
 pub use put::Put;
 pub use stats::Stats;
 
-/// Half a MiB for each of 256 ingests.
+/// The default memory of write buffers: half a MiB for each of 256 ingests.
 const WRITE_BUFFER: usize = 128 << 20;
 
 /// The options for opening a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Change nothing, make nothing, lock nothing: also for read-only file systems and containerd's content roots.
+    /// Change, create and lock nothing. This works on read-only file systems and containerd's content roots too.
     pub read_only: bool,
     /// Whether acknowledged changes survive a power loss, or only the end of the process.
     pub durable: bool,
@@ -59,7 +59,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Open the store at that path; its root is made or adopted if need be.
+    /// Open the store at this path. The root is created or adopted if necessary.
     pub fn open(path: &Path, options: Options) -> Result<Arc<Self>> {
         Self::open_with(path, options, Arc::new(Linux))
     }
@@ -72,7 +72,7 @@ impl Store {
         Ok(Arc::new(Self { volume, ingests, group_commit: GroupCommit::default() }))
     }
 
-    /// The root, with the blobs and what is known of them.
+    /// The volume: the root with the blobs and their metadata.
     pub fn volume(&self) -> &Arc<Volume> {
         &self.volume
     }
@@ -84,8 +84,8 @@ impl Store {
 
     /// Refuse all later calls, and release the metadata and the store's lock. May be called twice.
     ///
-    /// Blobs that are open can still be read. Ingests that are open can still be closed, but not committed. In a child of a
-    /// fork it does nothing: the store is the parent's.
+    /// Open blobs can still be read. Open ingests can still be closed, but not committed. In the child of a fork this does nothing,
+    /// because the store belongs to the parent.
     pub fn close(&self) {
         if self.volume.close() {
             self.ingests.forget_ended();

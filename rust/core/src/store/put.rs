@@ -19,14 +19,14 @@ pub struct Put {
     pub digest: Digest,
     /// Its length in bytes.
     pub size: u64,
-    /// Whether there was no blob of that name before; false also when a damaged one was replaced.
+    /// Whether the blob did not exist before; false if a damaged blob was replaced.
     pub new: bool,
 }
 
 impl Store {
     /// Store bytes; on return the blob survives a power loss. Labels are set on a new blob only.
     ///
-    /// A failed put leaves nothing, or the whole blob without having acknowledged it.
+    /// A failed put leaves nothing, or the complete blob without an acknowledgement.
     pub fn put(
         &self,
         data: &[u8],
@@ -37,7 +37,7 @@ impl Store {
         self.put_under(None, data, algorithm, expected, labels)
     }
 
-    /// Do the same under a lease. The blob is entered before it is looked for.
+    /// Like `put`, under a lease. The blob is added to the lease before it is looked for.
     pub fn put_under(
         &self,
         lease: Option<&str>,
@@ -81,8 +81,8 @@ impl Store {
         Ok(put.published(published))
     }
 
-    /// Write bytes to a file of `entry`; false if they are stored already, durably. Nothing has a name before the entry is
-    /// submitted. `is_protected` says that the caller has protected the blob from garbage collection before.
+    /// Write bytes to a file of `entry`. Returns false if they are stored durably already. The file gets its name when the entry is
+    /// submitted. `is_protected`: the caller has protected the blob from garbage collection before.
     pub(crate) fn stage(
         &self,
         entry: &mut Entry,
@@ -117,7 +117,7 @@ impl Store {
 }
 
 impl Put {
-    /// The result, once it was published.
+    /// The result after publication.
     pub(super) fn published(self, published: Published) -> Self {
         Self { new: matches!(published, Published::New { .. }), ..self }
     }
@@ -129,7 +129,7 @@ pub(super) fn digest_of(data: &[u8], algorithm: Algorithm) -> Digest {
     hasher.digest()
 }
 
-/// Refuse bytes whose digest is not the expected one. `digest` is that of the algorithm under which they will be stored.
+/// Refuse bytes whose digest is not the expected one. `digest` is their digest by the algorithm under which they will be stored.
 pub(super) fn check_digest(data: &[u8], digest: &Digest, expected: Option<&Digest>) -> Result<()> {
     let Some(expected) = expected else {
         return Ok(());

@@ -23,12 +23,12 @@ pub struct Stats {
     pub ingest_bytes: u64,
     /// Damaged copies that were moved aside.
     pub quarantined: u64,
-    /// Bytes of those.
+    /// Bytes of these copies.
     pub quarantined_bytes: u64,
 }
 
 impl Store {
-    /// Count them. This looks at every file, and keeps no names in memory.
+    /// Count blobs, ingests and quarantined copies. This looks at every file, and keeps no names in memory.
     pub fn stats(&self) -> Result<Stats> {
         self.volume.check_open()?;
         let mut stats = Stats::default();
@@ -54,7 +54,7 @@ impl Store {
         Ok(stats)
     }
 
-    /// Count the files of a directory whose names are `counted`, and their bytes.
+    /// Count the files of a directory whose names `counted` accepts, and their bytes.
     fn count(
         &self,
         dir: BorrowedFd<'_>,

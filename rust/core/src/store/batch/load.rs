@@ -26,13 +26,13 @@ pub enum Source<'a> {
 
 /// An item whose bytes are in memory.
 pub(super) struct Loaded<'a> {
-    /// Its place in the batch.
+    /// Its index in the batch.
     pub index: usize,
     /// The bytes.
     pub data: Cow<'a, [u8]>,
 }
 
-/// Return the bytes of a source; None if it is a file above its limit, or no regular file.
+/// Return the bytes of a source; `None` if it is a file above its limit, or not a regular file.
 pub(super) fn bytes<'a>(sys: &dyn Sys, source: &'a Source<'_>) -> Result<Option<Cow<'a, [u8]>>> {
     let (path, limit) = match source {
         Source::Bytes(bytes) => return Ok(Some(Cow::Borrowed(bytes))),
@@ -47,7 +47,7 @@ pub(super) fn bytes<'a>(sys: &dyn Sys, source: &'a Source<'_>) -> Result<Option<
         return Ok(None);
     }
     let mut bytes = Vec::new();
-    // One byte more than the file has: then a single read finds the end.
+    // One byte more than the size of the file, so that a single read finds the end.
     let mut step = usize::try_from(stat.size).unwrap_or(usize::MAX).saturating_add(1);
     loop {
         let done = bytes.len();

@@ -8,7 +8,7 @@ use crate::waiting::Patience;
 /// The most parts of batches at a time. The bytes of each part are in memory.
 const MOST_PARTS: usize = 8;
 
-/// The most files of one part: their descriptors are open until they have their names. More would hardly be faster.
+/// The most files of one part: their descriptors stay open until the files have their names. More files would hardly be faster.
 const MOST_FILES: usize = 1024;
 
 static TAKEN: Mutex<Taken> = Mutex::new(Taken { parts: 0, files: 0 });
@@ -24,7 +24,7 @@ pub(super) struct Share {
     files: usize,
 }
 
-/// Return how many files a part may have: a quarter of the descriptors that the process may have open.
+/// Return the most files of a part: a quarter of the descriptors that the process may have open.
 pub(super) fn most_files() -> usize {
     (descriptors() / 4).clamp(1, MOST_FILES)
 }
@@ -35,8 +35,8 @@ fn descriptors() -> usize {
 }
 
 impl Share {
-    /// Take the share of one part with so many files; wait for other batches if they have too much. No thread may take two.
-    /// `Cancelled` if the caller no longer wants it meanwhile.
+    /// Take the share of one part with `files` files. Waits while other batches have too much. A thread must not take two shares.
+    /// Fails with `Cancelled` if the caller no longer wants the result.
     pub fn take(files: usize) -> Result<Self> {
         let most = descriptors() / 2;
         let too_much = |taken: &mut Taken| {

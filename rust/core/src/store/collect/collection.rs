@@ -24,7 +24,7 @@ const COUNTED: usize = 8192;
 /// The number of blobs that are reported at once.
 const REPORTED: usize = 512;
 
-/// The most times that a dry run marks.
+/// The most passes of marking in a dry run.
 const MOST_PASSES: usize = 4;
 
 /// A collection in progress.
@@ -34,9 +34,9 @@ pub struct Collection {
     /// Held until the collection ends.
     _lock: Option<CollectorLock>,
     pub(super) sweep: Sweep,
-    /// The bytes of all blobs, if that is asked for.
+    /// The bytes of all blobs, if the options need it.
     total: u64,
-    /// How often a dry run has marked, the state of the metadata before the last time, and the marks of the time before.
+    /// The number of passes of a dry run, the state of the metadata before the last pass, and the marks of the pass before it.
     passes: (usize, i64, Option<Marks>),
     phase: Phase,
     found: Vec<Found>,
@@ -85,7 +85,7 @@ impl Collection {
         }
     }
 
-    /// Do work of about 2 ms; return whether the collection has ended.
+    /// Work for about 2 ms. Returns whether the collection has ended.
     pub fn step(&mut self) -> Result<bool> {
         self.sweep.marking.volume.check_open()?;
         let sys = Arc::clone(&self.sweep.marking.volume.sys);
@@ -109,7 +109,7 @@ impl Collection {
         }
     }
 
-    /// Do a part of the present phase; false when the last one has ended. All that was reached has been followed.
+    /// Do a part of the current phase, after all reached blobs have been followed. Returns false once the last phase has ended.
     fn advance(&mut self, slice: &Slice<'_>) -> Result<bool> {
         let phase = mem::replace(&mut self.phase, Phase::End);
         self.phase = match phase {
@@ -134,7 +134,7 @@ impl Collection {
                 Some(next) => Phase::Compare(earlier, next),
                 None => Phase::Ingests,
             },
-            // A question why blobs are kept asks for what is there.
+            // A query why blobs are kept does not remove abandoned ingests: it reports the present state.
             Phase::Ingests => {
                 if self.sweep.marking.roots.is_none() {
                     self.report.ingests = self.sweep.marking.discard_ingests(&self.options)?;
@@ -175,10 +175,10 @@ impl Collection {
         Ok(true)
     }
 
-    /// Do a part of a phase that comes after the last look, and return the next one; None at the end.
+    /// Do a part of a phase that follows the last look at the files. Returns the next phase; `None` at the end.
     fn sweep_on(&mut self, phase: Phase) -> Result<Option<Phase>> {
         Ok(Some(match phase {
-            // Without its note no blob can be condemned.
+            // A blob can only be condemned after its note has been written.
             Phase::Order(order) if !self.sweep.marking.is_recorded() => {
                 if !self.sweep.marking.record()? {
                     Patience::new().pause()?;
@@ -217,8 +217,8 @@ impl Collection {
         }))
     }
 
-    /// Wait until neither another thread nor another process publishes, without a lock: a publisher that saw no collection has given its
-    /// names by then, and later ones see the collection.
+    /// Wait, without taking a lock, until no other thread or process is publishing. A publisher that saw no collection has finished by then,
+    /// and later publishers see the collection.
     fn shake_hands(&self, mut look: DigestLook) -> Result<Phase> {
         if self.sweep.marking.volume.locks.look_on(&mut look)? {
             return Ok(Phase::List(Lists::default()));
@@ -239,15 +239,15 @@ impl Collection {
         Ok(after)
     }
 
-    /// Whether a blob may have moved from a root that was still to be read to one that had been. A collection learns that from the log,
-    /// which is not kept for a dry run; a question why blobs are kept begins again by itself.
+    /// Whether a blob may have moved from a root that had not been read yet to a root that had been read. A collection learns this from the
+    /// log, which does not exist for a dry run. A query why blobs are kept begins again by itself.
     fn must_begin_again(&self) -> Result<bool> {
         let (passes, version, _) = self.passes;
         let is_dry_run = self.options.dry_run && self.sweep.marking.roots.is_none();
         Ok(is_dry_run && passes < MOST_PASSES && self.sweep.marking.volume.meta.version()? != version)
     }
 
-    /// Mark again. A blob that a root has kept before is not removed.
+    /// Begin another pass of marking. A blob that a root kept in an earlier pass is not removed.
     fn begin_again(&mut self) -> Phase {
         let again = self.sweep.marking.again();
         let mut before = mem::replace(&mut self.sweep, Sweep::new(0, again));
@@ -256,21 +256,21 @@ impl Collection {
         Phase::Begin
     }
 
-    /// All roots have been followed, and all files were looked at.
+    /// Begin to order the garbage, after all roots have been followed and all files have been looked at.
     fn order(&self) -> Phase {
         Phase::Order(Order::new(self.options.max_bytes.is_some()))
     }
 
-    /// The bytes to remove; None for all removable garbage.
+    /// The number of bytes to remove; `None` for all removable garbage.
     fn excess(&self) -> Option<u64> {
         self.options.max_bytes.map(|most| self.total.saturating_sub(most))
     }
 
-    /// Remove the next file of a condemned blob, and report as many blobs from that one on; return where to continue, or None at the
-    /// end. They are reported in the order in which they were condemned, and have all lost their names before.
+    /// Remove the next file of a condemned blob, and report as many blobs, from number `next` on. Returns where to continue, or `None` at the
+    /// end. Blobs are reported in the order in which they were condemned; all of them have lost their names before.
     fn remove(&mut self, unlinking: &mut Unlinking, next: usize) -> Result<Option<usize>> {
         let removed = unlinking.step()?;
-        // The rest lost its last name when it was condemned.
+        // After the last file: the remaining blobs lost their last name when they were condemned.
         let end = next + removed.unwrap_or(REPORTED);
         for number in next..end {
             let Some(found) = self.sweep.found(number) else { return Ok(removed.map(|_| number)) };
@@ -281,7 +281,7 @@ impl Collection {
         Ok(Some(end))
     }
 
-    /// Report whether that garbage would be removed; false at the end.
+    /// Report for one piece of garbage whether it would be removed. Returns false at the end.
     fn show(&mut self, next: usize) -> bool {
         let Some(piece) = self.sweep.garbage.pieces.get(next).copied() else { return false };
         let is_enough = self.excess().is_some_and(|excess| self.report.bytes >= excess);
@@ -298,7 +298,7 @@ impl Collection {
         true
     }
 
-    /// Count what stays among the next blobs and pieces from that one on, and return where to continue; None at the end.
+    /// Count the next blobs and pieces that stay, from number `next` on. Returns where to continue, or `None` at the end.
     fn count(&mut self, next: usize) -> Option<usize> {
         let marks = &self.sweep.marking.marks;
         let end = next + COUNTED;
@@ -353,7 +353,7 @@ impl Collection {
         }
     }
 
-    /// Whether all that roots keep is marked.
+    /// Whether all blobs that roots keep are marked.
     pub(super) fn is_marked(&self) -> bool {
         self.sweep.marking.is_settled()
             && matches!(self.phase, Phase::Order(_) | Phase::Show(_) | Phase::Count(_) | Phase::End)

@@ -26,7 +26,7 @@ use crate::waiting::Patience;
 /// The most blobs that are condemned in one transaction.
 const BATCH: usize = 32;
 
-/// How often a full disk is tried again before anything could be condemned.
+/// The most attempts on a full disk before anything could be condemned.
 const MOST_TRIES: usize = 3;
 
 /// The garbage, and the state of its removal.
@@ -37,19 +37,19 @@ pub(super) struct Sweep {
     pub garbage: Garbage,
     /// The bytes to remove; None for all removable garbage.
     pub limit: Option<u64>,
-    /// How many bytes were condemned.
+    /// The bytes that were condemned.
     pub bytes: u64,
-    /// How often nothing could be condemned on a full disk.
+    /// The attempts in which nothing could be condemned on a full disk.
     tries: usize,
-    /// How much of the log was read.
+    /// The position up to which the log was read.
     seen: i64,
-    /// The condemned blobs, by their places in the garbage.
+    /// The condemned blobs, as indexes into the garbage.
     places: Vec<usize>,
     dirs: [Option<Fd>; Algorithm::ALL.len()],
     unsynced: [bool; Algorithm::ALL.len()],
     /// The lowest level of a blob whose new name is not synced.
     lowest: Option<usize>,
-    /// For subscribers, of the blobs whose new names are not synced.
+    /// The reports to subscribers about blobs whose new names are not synced yet.
     reports: Vec<Arc<Report>>,
 }
 
@@ -58,7 +58,7 @@ pub(super) struct Sweep {
 enum Fate {
     Condemned,
     Spared,
-    /// The time of the step was over before it was handled.
+    /// The time of the step ended before this blob was handled.
     Left,
 }
 
@@ -70,14 +70,14 @@ impl Sweep {
         Self { number, marking, garbage, limit, bytes, tries, seen, places, dirs, unsynced, lowest, reports }
     }
 
-    /// Condemn the next blobs; false when no more may go, or when the disk is full and the condemned ones have to make room.
-    /// All that was reached has been followed.
+    /// Condemn the next blobs, after all reached blobs have been followed. Returns false if no more may be removed, or if the disk is full
+    /// and the condemned blobs must be removed first.
     pub fn condemn(&mut self, next: &mut usize) -> Result<bool> {
         match self.try_condemn(next) {
             Err(error) if self.marking.volume.use_reserve(&error) => Ok(true),
             Err(error) if error.is_full() && self.places.is_empty() && self.tries < MOST_TRIES => {
                 self.tries += 1;
-                // DURABILITY: nothing depends on it. btrfs has the room of removed files only after that.
+                // DURABILITY: nothing depends on this sync. btrfs frees the space of removed files only after it.
                 self.marking.volume.sys.sync_fs(self.marking.volume.root.dir()).ok();
                 Ok(true)
             }
@@ -102,7 +102,7 @@ impl Sweep {
             return Ok(false);
         };
         if self.lowest.is_some_and(|lowest| lowest < level) {
-            // A document has to be gone for good before a blob that it names.
+            // The removal of a document must be durable before a blob that it names is removed.
             self.sync()?;
             return Ok(true);
         }
@@ -141,7 +141,7 @@ impl Sweep {
         Ok(true)
     }
 
-    /// Lock the digests of blobs, without waiting. A blob whose digest is locked is spared: its writer is about to rely on it.
+    /// Lock the digests of blobs, without waiting. A blob whose digest another writer has locked is spared: the writer is about to rely on it.
     fn lock(&mut self, batch: &[usize]) -> Result<(Vec<usize>, Vec<DigestLock>)> {
         let (mut places, mut locks) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
         for place in batch {
@@ -164,7 +164,7 @@ impl Sweep {
         Ok((places, locks))
     }
 
-    /// Condemn blobs in one transaction; None while another process writes.
+    /// Condemn blobs in one transaction; `None` if another process is writing.
     #[expect(clippy::type_complexity, reason = "the fates of the blobs, why the rest was left, and the events")]
     fn try_batch(&self, places: &[usize]) -> Result<Option<Checked<(Vec<Fate>, Option<Error>, Vec<Arc<Report>>)>>> {
         let volume = &self.marking.volume;
@@ -202,7 +202,7 @@ impl Sweep {
         })
     }
 
-    /// Move a blob to the condemned ones, if it is still the file that was looked at. Its digest is locked.
+    /// Move a blob to the condemned ones, if it is still the same file as at the look. The caller has locked its digest.
     fn take_out(&self, volume: &Volume, piece: &Piece, digest: &Digest) -> Result<bool> {
         let path = || volume.root.blob_path(digest);
         let Some(dir) = volume.root.blob_dir(digest.algorithm())? else { return Ok(false) };
@@ -212,14 +212,14 @@ impl Sweep {
         }
         if let Some(condemned) = &self.dirs[index_of(digest.algorithm())] {
             let name = condemned_name(digest, self.number);
-            // DURABILITY: synced before a blob that this one names is condemned, and before the file is removed. A power cut before
-            // that leaves the blob where it was, as garbage.
+            // DURABILITY: the rename is synced before a blob that this one names is condemned, and before the file is removed. A power cut
+            // before the sync leaves the blob where it was, as garbage.
             match volume.sys.rename(dir.fd(), &digest.encoded(), condemned.as_fd(), &name, false) {
                 Err(error) if error.raw_os_error().is_some_and(is_limit) => {}
                 other => return other.map(|()| true).at("rename", path),
             }
         }
-        // DURABILITY: on a disk that is too full for another name, as a deletion does it.
+        // DURABILITY: the disk has no room for another name, so the blob is removed as in a deletion.
         volume.sys.unlink(dir.fd(), &digest.encoded()).map(|()| true).at("unlink", path)
     }
 
@@ -248,8 +248,8 @@ impl Sweep {
                 continue;
             }
             if let Some(condemned) = &self.dirs[place] {
-                // DURABILITY: the new name first; a power cut between the two leaves the file under both at worst, and the
-                // removal of the condemned name leaves the blob.
+                // DURABILITY: the new name is synced first. A power cut between the two syncs leaves the file under both names at worst, and
+                // the removal of the condemned name then leaves the blob.
                 volume.sys.sync_dir(condemned.as_fd()).at("fsync", || volume.path())?;
             }
             if let Some(dir) = volume.root.blob_dir(algorithm)? {
@@ -267,7 +267,7 @@ impl Sweep {
         Unlinking::begin(Arc::clone(&self.marking.volume), self.dirs.iter_mut().filter_map(mem::take).collect())
     }
 
-    /// That condemned blob, in the order in which they were condemned; None after the last one.
+    /// The condemned blob with number `next`, in the order in which they were condemned; `None` after the last one.
     pub fn found(&self, next: usize) -> Option<Found> {
         let piece = self.places.get(next).map(|place| self.garbage.pieces[*place])?;
         let digest = self.marking.marks.digest(piece.number);
@@ -275,8 +275,8 @@ impl Sweep {
     }
 }
 
-/// Remove the files that an earlier collection has condemned; return whether there may be more. Never renamed back: since it was condemned,
-/// each client whose put was acknowledged got another file.
+/// Remove the files that an earlier collection has condemned. Returns whether there may be more. They are never renamed back: a client that
+/// has put such a blob since then has its own file.
 pub(super) fn clean(volume: &Volume, slice: &Slice<'_>) -> Result<bool> {
     for algorithm in Algorithm::ALL {
         let Some(dir) = volume.root.condemned(algorithm)? else { continue };
@@ -298,8 +298,8 @@ pub(super) fn clean(volume: &Volume, slice: &Slice<'_>) -> Result<bool> {
             continue;
         }
         if let Some(blobs) = volume.root.blob_dir(algorithm)? {
-            // DURABILITY: the collection that condemned them may have died before it. A name must not return to blocks that
-            // others have by then.
+            // DURABILITY: the collection that condemned the files may have died before this sync. A name must not come back for blocks that
+            // other files use by then.
             volume.sys.sync_dir(dir.as_fd()).at("fsync", path)?;
             blobs.sync(volume.sys.as_ref())?;
         }

@@ -5,8 +5,8 @@ use crate::format::metadata::{GRACE, INGEST_AGE};
 use crate::store::Store;
 
 impl Store {
-    /// Set the grace time and the age of abandoned ingests, in ns, each where it is given, and return both; None for one that was never set.
-    /// On return that survives a power loss.
+    /// Set the grace time and the age of abandoned ingests, in ns, each if it is given. Returns both; `None` for one that was never set.
+    /// On return the change survives a power loss.
     pub fn collect_defaults(
         &self,
         grace_ns: Option<i64>,

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::volume::Volume;
 
-/// The number of first bytes that show whether a blob may be a document.
+/// The first bytes, which show whether a blob may be a document.
 const HEAD: u64 = 256;
 
 /// A blob as a document.
@@ -16,7 +16,7 @@ pub(super) enum Content {
     Absent,
     /// It is not a document.
     Leaf,
-    /// It may be a document, and is too large to be read now.
+    /// It may be a document, but is too large to be read now.
     Later,
     /// It is complete, but not JSON, although it begins like JSON or should be a document.
     Malformed,
@@ -24,9 +24,9 @@ pub(super) enum Content {
     Document(References),
 }
 
-/// Read a blob as a document, unless it has more than `most` bytes. Without `is_document` it is one only if it begins like one.
+/// Read a blob as a document, unless it has more than `most` bytes. Without `is_document`, it is a document only if it begins like one.
 ///
-/// A blob that cannot be read is an error: it may name blobs.
+/// Fails if the blob cannot be read, because it may name blobs.
 pub(super) fn read(volume: &Volume, digest: &Digest, is_document: bool, most: u64) -> Result<Content> {
     let refused = |reason: String| Error::CollectionRefused {
         path: volume.path().to_owned(),

@@ -8,21 +8,21 @@ use crate::volume::used_ns;
 pub(super) struct Piece {
     pub number: usize,
     pub size: u64,
-    /// When it was committed.
+    /// The time at which it was committed.
     pub mtime_ns: i64,
-    /// When it, or a document that names it, was last used, as far as that is recorded.
+    /// The last recorded use of it, or of a document that names it.
     pub used_ns: i64,
     pub inode: u64,
-    /// When a collection first found that no root keeps it.
+    /// The time at which a collection first found that no root keeps it.
     pub since_ns: Option<i64>,
-    /// It is removed after the blobs of lower levels, which name it.
+    /// Its level: it is removed after the blobs of lower levels, which may name it.
     pub level: usize,
 }
 
 /// A document that no root keeps, and the listed blobs that it names, by their numbers.
 pub(super) type Edges = (usize, Vec<usize>);
 
-/// All of them, by their numbers until [`Order`](super::order::Order) has put the pieces in order.
+/// All garbage. Pieces are known by their numbers until [`Order`](super::order::Order) has put them in order.
 #[derive(Default)]
 pub(super) struct Garbage {
     pub pieces: Vec<Piece>,
@@ -36,7 +36,7 @@ impl Garbage {
     }
 }
 
-/// Whether a piece has to go as well, for `excess` bytes in all; `bytes` is increased by its size.
+/// Whether a piece must be removed too to free `excess` bytes in all. If so, `bytes` is increased by its size.
 pub(super) fn is_needed(bytes: &mut u64, excess: u64, piece: &Piece) -> bool {
     let is_needed = *bytes < excess;
     *bytes += piece.size;

@@ -1,4 +1,4 @@
-//! Abandoned ingests: no writer has resumed them.
+//! Abandoned ingests: unfinished ingests that no writer has resumed.
 
 use std::collections::HashSet;
 
@@ -11,10 +11,10 @@ use crate::model::Status;
 use crate::volume::meta::Note;
 
 impl Marking {
-    /// Discard the abandoned ingests, or in a dry run only find them; return how many.
+    /// Discard the abandoned ingests, or only find them in a dry run. Returns their number.
     ///
-    /// One is abandoned if an earlier collection noted it in its present state, at least `ingest_age_ns` ago by both clocks. The time
-    /// of its last change is by the wall clock only, which may be wrong.
+    /// An ingest is abandoned if an earlier collection noted it in its present state, at least `ingest_age_ns` ago by both clocks. The
+    /// time of its last change does not count for its age: it comes from the wall clock only, which may be wrong.
     pub fn discard_ingests(&mut self, options: &Options) -> Result<u64> {
         let leased = self.leased_refs()?;
         let (mut count, mut notes) = (0, Vec::new());

@@ -10,19 +10,19 @@ use crate::error::Result;
 use crate::sys::{Stat, Sys};
 use crate::volume::meta::{Known, Note};
 
-/// The most files that are looked at before the time is asked for.
+/// The most files that are looked at before the time is checked.
 const BATCH: usize = 32;
 
-/// The most blobs among which they are searched for.
+/// The most blobs among which these files are searched.
 const SEARCHED: usize = 256;
 
-/// The most notes that one question returns.
+/// The most notes that one query returns.
 const PAGE: usize = 256;
 
 impl Marking {
-    /// Look at the next files, from the number `next` on, that no root has reached. Return where to continue; None at the end.
+    /// Look at the next files that no root has reached, from number `next` on. Returns where to continue; `None` at the end.
     ///
-    /// Each gets a note, unless it has one. A file whose note is younger than `grace_ns` is spared, with what it names.
+    /// Each file gets a note, unless it has one. A file whose note is younger than `grace_ns` is spared, with all blobs that it names.
     pub fn look(&mut self, next: usize, grace_ns: i64, garbage: &mut Garbage) -> Result<Option<usize>> {
         let mut end = next;
         let mut digests = Vec::new();
@@ -63,7 +63,7 @@ impl Marking {
         let names = self.names_of(digest, known, false, u64::MAX)?.map(|names| names.all(&self.volume.meta, digest));
         let names = names.transpose()?.unwrap_or_default();
         for Reference { digest: subject, .. } in names.iter().filter(|name| name.role == Role::Subject) {
-            // A subject that is missing keeps it, too; one that is kept by itself alone does not.
+            // A missing subject keeps it too. A subject that is kept only by itself does not.
             let subject_number = self.marks.known_number(subject);
             match subject_number.and_then(|number| Some((number, self.marks.keep_of_named(number)?))) {
                 Some((number, why)) => self.marks.reach(digest, why, Origin::blob(number), true, true),
@@ -88,7 +88,7 @@ impl Marking {
         Ok(())
     }
 
-    /// Queue the note of a blob. On a full disk the notes leave enough space for the collection to continue; blobs without a note stay.
+    /// Queue the note of a blob. On a full disk, only so many notes are written that the collection can continue; blobs without a note stay.
     fn add_note(&mut self, digest: &Digest, stat: &Stat) {
         let Some(pending) = &mut self.pending else { return };
         let note = || {
@@ -103,7 +103,7 @@ impl Marking {
         }
     }
 
-    /// Remove the next notes after `after` of blobs that roots keep, or that are gone; false at the end.
+    /// Remove the next notes after `after` whose blobs are kept by roots or no longer stored. Returns false at the end.
     pub fn remove_notes(&mut self, after: &mut String) -> Result<bool> {
         let noted = self.volume.meta.notes_after(after, PAGE)?;
         let Some(last) = noted.last() else { return Ok(false) };
@@ -117,14 +117,14 @@ impl Marking {
     }
 }
 
-/// Whether that time has passed since a note, by both clocks; after a reboot, by the wall clock.
+/// Whether `age_ns` has passed since a note, by both clocks; after a reboot, by the wall clock only.
 pub(super) fn is_older(sys: &dyn Sys, note: &Note, age_ns: i64) -> bool {
     let is_this_boot = note.boot.is_some() && note.boot == sys.boot_id();
     sys.now_ns().saturating_sub(note.wall_ns) >= age_ns
         && (!is_this_boot || sys.boot_ns().saturating_sub(note.boot_ns) >= age_ns)
 }
 
-/// Whether a note belongs to that file.
+/// Whether a note belongs to this file.
 pub(super) fn is_of(note: &Note, stat: &Stat) -> bool {
     note.inode == stat.id.inode && note.mtime_ns == stat.mtime_ns
 }

@@ -20,13 +20,13 @@ use crate::volume::Volume;
 use crate::volume::boot_clock::BootClock;
 use crate::volume::meta::{Known, LeaseRow};
 
-/// The most rows that one question returns.
+/// The most rows that one query returns.
 const PAGE: usize = 256;
 
-/// The most blobs that are looked up in one question.
+/// The most blobs that are looked up in one query.
 const BATCH: usize = 32;
 
-/// A document of more bytes is only read at the beginning of a step: one of some hundred KiB takes 3 ms.
+/// A larger document is only read at the beginning of a step: a document of some hundred KiB takes 3 ms.
 const SMALL_DOCUMENT: u64 = 64 << 10;
 
 /// The most warnings that are kept.
@@ -39,7 +39,7 @@ pub struct RootName {
     pub kind: Keep,
     /// The image name, the digest of the labelled blob, the ID of the lease, or the ref of the ingest.
     pub name: String,
-    /// When it ends by itself.
+    /// The time at which it ends by itself.
     pub until_ns: Option<i64>,
 }
 
@@ -50,11 +50,11 @@ pub(super) enum Roots {
     Images(String),
     /// Labels `gc.root` after this value and digest.
     Labels((String, String)),
-    /// Leases that are still to be read, and the last blob of the last of them that was. None of the last ones is flat.
+    /// The leases that are still to be read, and the last blob that was read of the last of them. Flat leases are read later.
     Leases(Vec<LeaseRow>, String),
-    /// The ingests, and the flat leases that come after them.
+    /// The ingests, and the flat leases that are read after them.
     Ingests(Vec<LeaseRow>),
-    /// The same as the other leases: flat ones, which count for what nothing else keeps.
+    /// Flat leases, in the same form as other leases. They count only for blobs that nothing else keeps.
     FlatLeases(Vec<LeaseRow>, String),
 }
 
@@ -65,28 +65,28 @@ pub(super) struct Following {
     names: Names,
 }
 
-/// Marks, and all that marking needs.
+/// The marks, and the state of marking.
 pub(super) struct Marking {
     pub volume: Arc<Volume>,
     pub ingests: Arc<Ingests>,
     pub marks: Marks,
-    /// The documents that say something about a blob, if no root had reached it when they were read.
+    /// For each subject, the documents that refer to it and that no root had reached when they were read.
     pub referrers: HashMap<Digest, Vec<Digest>>,
-    /// The roots by their numbers, if they are asked for.
+    /// The roots by their numbers, if they are needed.
     pub roots: Option<Vec<RootName>>,
     pub warnings: Vec<String>,
     /// The refs of ingests that are discarded.
     pub abandoned: HashSet<String>,
     /// The number of blobs that were followed or looked at.
     pub visited: u64,
-    /// By which the wall clock is judged.
+    /// The clock against which the wall clock is checked.
     pub clock: Option<BootClock>,
-    /// None where nothing may be written.
+    /// The rows to write; `None` if nothing may be written.
     pub pending: Option<Pending>,
     pub yielding: Yielding,
-    /// The blob that names more than are followed at once.
+    /// A blob that names more blobs than are followed at once.
     pub following: Option<Following>,
-    /// A blob that was reached and is a large document, and whether it has to be one: the first that the next step reads.
+    /// A reached blob that is a large document, and whether it must be one. The next step reads it first.
     pub large: Option<(usize, bool)>,
 }
 
@@ -109,14 +109,14 @@ impl Marking {
         }
     }
 
-    /// Return marks of the same store that begin again, for a dry run.
+    /// Return the state for another pass over the same store, for a dry run.
     pub fn again(&mut self) -> Self {
         let mut again = Self::new(Arc::clone(&self.volume), Arc::clone(&self.ingests), None);
         (again.warnings, again.visited) = (mem::take(&mut self.warnings), self.visited);
         again
     }
 
-    /// Reach the next roots; return whether there may be more of them. What they reach is still to be followed.
+    /// Reach the blobs of the next roots, which are followed later. Returns whether there may be more roots.
     pub fn reach_roots(&mut self, roots: &mut Roots) -> Result<bool> {
         match roots {
             Roots::Images(after) => {
@@ -173,7 +173,7 @@ impl Marking {
         Ok(true)
     }
 
-    /// Reach the next blobs of the last lease; false if there is none that is flat, or none that is not.
+    /// Reach the next blobs of the last lease in the list. Returns false if the list has no more leases of the kind `is_flat`.
     fn reach_leased(&mut self, live: &mut Vec<LeaseRow>, after: &mut String, is_flat: bool) -> Result<bool> {
         let Some(LeaseRow { lease, .. }) = live.last().filter(|row| self::is_flat(row) == is_flat) else {
             return Ok(false);
@@ -190,8 +190,8 @@ impl Marking {
         Ok(true)
     }
 
-    /// The leases that have not ended. Flat ones come first in the list, so that they are read last: what another root follows is
-    /// not kept by a flat one alone.
+    /// The leases that have not ended. Flat leases come first in the list and so are read last: a blob that another root reaches is
+    /// then not counted as kept by a flat lease alone.
     pub(super) fn live_leases(&self) -> Result<Vec<LeaseRow>> {
         let mut live = Vec::new();
         for row in self.volume.meta.leases()? {
@@ -214,7 +214,7 @@ impl Marking {
         }
     }
 
-    /// The time in a label `gc.expire`. A text that is no time never passes.
+    /// The time in a label `gc.expire`. A text that is not a time never expires.
     fn expiry(&mut self, labels: &Labels, what: impl FnOnce() -> String) -> Option<i64> {
         let text = labels.get(GC_EXPIRE)?;
         let time = rfc3339::parse(text);
@@ -224,7 +224,7 @@ impl Marking {
         time.map(|ns| i64::try_from(ns).unwrap_or(if ns < 0 { i64::MIN } else { i64::MAX }))
     }
 
-    /// Whether that time has passed by the wall clock, and by the clock since the boot as far as that is known.
+    /// Whether a time has passed by the wall clock and, as far as it is known, by the clock since the boot.
     fn has_passed(&self, time_ns: Option<i64>) -> bool {
         let sys = self.volume.sys.as_ref();
         let now_ns = || self.clock.as_ref().map_or_else(|| sys.now_ns(), |clock| clock.time_at_least(sys));
@@ -236,7 +236,7 @@ impl Marking {
         self.following.is_none() && self.large.is_none() && self.marks.is_settled()
     }
 
-    /// Follow the next blobs that were reached. False if the next one has to wait for the next step: it takes long to read.
+    /// Follow the next reached blobs. Returns false if the next one takes long to read, and must wait for the next step.
     pub fn settle(&mut self, slice: &Slice<'_>) -> Result<bool> {
         if self.following.is_some() {
             return self.follow_on().map(|()| true);
@@ -248,7 +248,7 @@ impl Marking {
         };
         let digests: Vec<Digest> = taken.iter().map(|(number, _)| self.marks.digest(*number)).collect();
         let known = self.volume.meta.known(&digests, false, MOST_NAMED)?;
-        // A blob comes back only if it is not among those that are followed now.
+        // Put back the blobs that are not followed now.
         let mut left = taken[known.len()..].to_vec();
         for (((number, is_document), digest), known) in taken.into_iter().zip(digests).zip(known) {
             if self.large.is_some() || self.following.is_some() || self.has_many_pending() {
@@ -271,7 +271,7 @@ impl Marking {
         Ok(self.large.is_none())
     }
 
-    /// Reach the next blobs that one names.
+    /// Reach the next blobs that the blob in `following` names.
     fn follow_on(&mut self) -> Result<()> {
         let Some(Following { number, why, names }) = &mut self.following else { return Ok(()) };
         for Reference { digest, role } in names.next.by_ref().take(MOST_NAMED) {
@@ -287,8 +287,8 @@ impl Marking {
         Ok(())
     }
 
-    /// The blobs that a blob names: by its labels, and as a document. None for a document of more than `most` bytes that is still
-    /// to be read.
+    /// The blobs that a blob names, by its labels and as a document. `None` for a document of more than `most` bytes that must still
+    /// be read.
     pub fn names_of(&mut self, digest: &Digest, known: Known, is_document: bool, most: u64) -> Result<Option<Names>> {
         let mut names = Vec::new();
         let is_cut = known.is_cut;
@@ -314,11 +314,11 @@ impl Marking {
         Ok(Some(Names::new(names, last)))
     }
 
-    /// Read a blob as a document, and have what it names remembered. None if it has more than `most` bytes.
+    /// Read a blob as a document, and queue its references to be stored. `None` if it has more than `most` bytes.
     fn read(&mut self, digest: &Digest, is_document: bool, most: u64) -> Result<Option<Vec<Reference>>> {
         let references = match documents::read(&self.volume, digest, is_document, most)? {
             Content::Later => return Ok(None),
-            // A missing document is not remembered: it may come.
+            // A missing document is not recorded, because it may be stored later.
             Content::Absent | Content::Leaf => return Ok(Some(Vec::new())),
             Content::Malformed if is_document => {
                 self.warn(|| malformed(digest));
@@ -352,19 +352,19 @@ impl Marking {
         self.pending.as_ref().is_some_and(Pending::are_many)
     }
 
-    /// Whether all rows were written.
+    /// Whether all rows have been written.
     pub fn is_recorded(&self) -> bool {
         self.pending.as_ref().is_none_or(Pending::is_empty)
     }
 
-    /// Write the next rows that wait. False, and they still wait, while another process writes or waits to.
+    /// Write the next waiting rows. Returns false, without writing, while another process writes or waits to write.
     pub fn record(&mut self) -> Result<bool> {
         let Some(pending) = &mut self.pending else { return Ok(true) };
         Ok(!self.yielding.must_pause(&self.volume.meta) && pending.write(&self.volume)?)
     }
 }
 
-/// Whether a lease does not keep what its blobs name.
+/// Whether a lease keeps only its blobs, but not the blobs that they name.
 fn is_flat(row: &LeaseRow) -> bool {
     row.lease.labels.contains_key(GC_FLAT)
 }

@@ -7,7 +7,7 @@ use crate::digest::{Algorithm, Digest};
 use crate::error::Result;
 use crate::volume::{Lister, Names, Root};
 
-/// Why a blob stays.
+/// The reason why a blob stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
     /// An image name keeps it.
@@ -22,23 +22,23 @@ pub enum Keep {
     Spared = 5,
 }
 
-/// The part of a byte that says why the blob stays.
+/// The bits of a mark that say why the blob stays.
 const KEEP: u8 = 7;
-/// A flat lease keeps it: it stays, but what it names does not because of it.
+/// A flat lease keeps it: the blob stays, but does not keep the blobs that it names.
 const FLAT: u8 = 8;
 /// Its note is as old as the grace time.
 const OLD: u8 = 16;
-/// It is no longer there.
+/// It is no longer stored.
 const GONE: u8 = 32;
-/// A flat lease keeps it, and what it names is spared.
+/// A flat lease keeps it, and the blobs that it names are spared.
 const SPARES: u8 = 64;
-/// A root has kept it when a dry run marked before.
+/// A root kept it in an earlier pass of a dry run.
 const WAS_KEPT: u8 = 128;
 
 /// The number of blobs that are compared at once.
 const COMPARED: usize = 2048;
 
-/// The blobs, by numbers: first those that were listed, in order, then others that were reached.
+/// The blobs by their numbers: first the listed ones in order, then others that were reached.
 #[derive(Default)]
 pub(super) struct Marks {
     tables: Vec<(usize, Names)>,
@@ -46,9 +46,9 @@ pub(super) struct Marks {
     bytes: Vec<u8>,
     others: HashMap<Digest, usize>,
     unlisted: Vec<Digest>,
-    /// The blobs that are still to be followed, and whether each has to be a document.
+    /// The blobs that are still to be followed, and whether each must be a document.
     queue: Vec<(usize, bool)>,
-    /// The origin of each, if that is asked for.
+    /// The origin of each blob, if origins are needed.
     origins: Option<Vec<Origin>>,
 }
 
@@ -70,7 +70,7 @@ pub(super) struct Lists {
 }
 
 impl Lists {
-    /// Do the next part, and return the blobs, all of them unmarked, after the last one.
+    /// Do the next part. After the last one, returns the blobs, all unmarked.
     pub fn step(&mut self, root: &Root, with_origins: bool) -> Result<Option<Marks>> {
         let Some(algorithm) = Algorithm::ALL.get(self.tables.len()) else {
             let (tables, listed) = (mem::take(&mut self.tables), self.listed);
@@ -92,17 +92,17 @@ impl Lists {
 }
 
 impl Marks {
-    /// How many blobs were listed: the numbers below are theirs.
+    /// The number of listed blobs: they have the numbers below this.
     pub fn listed(&self) -> usize {
         self.listed
     }
 
-    /// The number of a blob that was listed.
+    /// The number of a listed blob.
     pub fn listed_number(&self, digest: &Digest) -> Option<usize> {
         self.tables.iter().find_map(|(first, names)| names.place_of(digest).map(|place| first + place))
     }
 
-    /// The number of a blob that is listed, or was reached although it is not.
+    /// The number of a blob that was listed, or that was reached without being listed.
     pub fn known_number(&self, digest: &Digest) -> Option<usize> {
         self.listed_number(digest).or_else(|| self.others.get(digest).copied())
     }
@@ -123,7 +123,7 @@ impl Marks {
         })
     }
 
-    /// The blob of a number.
+    /// The digest of the blob with a number.
     pub fn digest(&self, number: usize) -> Digest {
         if let Some(digest) = number.checked_sub(self.listed).map(|place| self.unlisted[place]) {
             return digest;
@@ -133,7 +133,7 @@ impl Marks {
         digest.unwrap_or_else(|| unreachable!("each number below the count of the listed blobs has a name"))
     }
 
-    /// Why a blob stays; None if no root has reached it, and nothing spares it.
+    /// The reason why a blob stays; `None` if no root has reached it and nothing spares it.
     pub fn keep(&self, number: usize) -> Option<Keep> {
         match self.bytes[number] & KEEP {
             1 => Some(Keep::Image),
@@ -145,7 +145,7 @@ impl Marks {
         }
     }
 
-    /// Why what it names stays because of it; None if that does not. A flat lease keeps the blob only.
+    /// The reason why this blob keeps the blobs that it names; `None` if it does not keep them, as under a flat lease.
     pub fn keep_of_named(&self, number: usize) -> Option<Keep> {
         match self.bytes[number] & (FLAT | SPARES) {
             0 => self.keep(number),
@@ -164,12 +164,12 @@ impl Marks {
         self.bytes[number] & (KEEP | OLD | GONE) == OLD
     }
 
-    /// Whether a dry run says that it goes.
+    /// Whether a dry run reports that it would be removed.
     pub fn would_go(&self, number: usize) -> bool {
         self.may_go(number) && self.bytes[number] & WAS_KEPT == 0
     }
 
-    /// Note which of the next blobs from that one on a root has kept by earlier marks, and return where to continue; None at the end.
+    /// Mark those of the next blobs, from number `next` on, that a root kept in the earlier pass. Returns where to continue; `None` at the end.
     pub fn compare(&mut self, earlier: &Self, next: usize) -> Option<usize> {
         let end = self.listed.min(next + COMPARED);
         for number in next..end {
@@ -193,8 +193,9 @@ impl Marks {
         self.bytes[number] & GONE != 0
     }
 
-    /// Keep a blob and, with `follow`, what it names. The first reason counts, but any root counts more than [`Keep::Spared`], and
-    /// a root that is followed more than one that is not: what the blob names would else be said to be kept by a flat lease.
+    /// Keep a blob and, with `follow`, the blobs that it names. The first reason counts, with two exceptions: a root replaces
+    /// [`Keep::Spared`], and a root that is followed replaces one that is not, because the named blobs would otherwise be reported as kept
+    /// by a flat lease.
     pub fn reach(&mut self, digest: &Digest, why: Keep, from: Origin, is_document: bool, follow: bool) {
         let number = self.number_of(digest);
         let before = self.bytes[number];
@@ -211,7 +212,7 @@ impl Marks {
             }
             follow
         } else {
-            // It stays because of the lease, but what it names is garbage that stays for now.
+            // The blob stays because of the lease. The blobs that it names are garbage, and stay for now.
             let is_followed = follow && before & (FLAT | SPARES) == FLAT;
             if is_followed {
                 self.bytes[number] |= SPARES;
@@ -223,7 +224,7 @@ impl Marks {
         }
     }
 
-    /// Take at most `most` blobs that are still to be followed, and whether each has to be a document.
+    /// Take at most `most` blobs that are still to be followed, and whether each must be a document.
     pub fn take(&mut self, most: usize) -> Vec<(usize, bool)> {
         self.queue.split_off(self.queue.len().saturating_sub(most))
     }
@@ -242,7 +243,7 @@ impl Marks {
     pub fn chain(&self, number: usize) -> (Option<u32>, Vec<usize>) {
         let mut chain = vec![number];
         let origins = self.origins.as_deref().unwrap_or_default();
-        // Each was reached after its parent, so the chain ends.
+        // Each blob was reached after its parent, so the chain ends.
         loop {
             match origins.get(chain[chain.len() - 1]) {
                 Some(Origin::Blob(parent)) => chain.push(*parent as usize),

@@ -7,12 +7,12 @@
 //! | `collection.rs` | the phases of a collection, in steps |
 //! | `mark.rs`, `marks.rs`, `names.rs`, `documents.rs` | the blobs that roots keep, and the blobs that these name |
 //! | `look.rs`, `garbage.rs`, `order.rs` | the files that no root has reached, their notes, and the order in which they may go |
-//! | `pending.rs` | the rows that it writes, and how it lets other writers go first |
+//! | `pending.rs` | the rows that a collection writes, and its pauses for other writers |
 //! | `ingests.rs` | abandoned ingests, which no writer has resumed |
 //! | `condemn.rs`, `unlinking.rs` | takes blobs out of `blobs/`, and removes them |
 //! | `why.rs` | why a blob is kept |
 //!
-//! A collection that ends early, in whatever way, leaves only garbage, which the next one removes.
+//! A collection that ends early, for whatever reason, leaves only garbage, which the next one removes.
 
 mod collection;
 mod condemn;

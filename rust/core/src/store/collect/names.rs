@@ -7,14 +7,14 @@ use crate::digest::Digest;
 use crate::error::Result;
 use crate::volume::meta::Meta;
 
-/// When the blobs of a batch name this number of blobs, the rest of the batch must wait. This number is followed at once.
+/// Once the blobs of a batch name this many blobs, the rest of the batch must wait. Up to this number is followed at once.
 pub(super) const MOST_NAMED: usize = 512;
 
 /// The blobs that a blob names.
 pub(super) struct Names {
-    /// The next ones.
+    /// The next blobs.
     pub next: vec::IntoIter<Reference>,
-    /// The last one that was read, if there may be more.
+    /// The last blob that was read, if there may be more.
     last: Option<Reference>,
 }
 
@@ -23,7 +23,7 @@ impl Names {
         Self { next: first.into_iter(), last }
     }
 
-    /// Read the next ones; false at the end.
+    /// Read the next blobs; false at the end.
     pub fn read_on(&mut self, meta: &Meta, document: &Digest) -> Result<bool> {
         let Some(last) = self.last.take() else { return Ok(false) };
         let found = meta.edges_after(document, &last, MOST_NAMED)?;
@@ -32,7 +32,7 @@ impl Names {
         Ok(true)
     }
 
-    /// All of them.
+    /// Read all blobs.
     pub fn all(mut self, meta: &Meta, document: &Digest) -> Result<Vec<Reference>> {
         let mut all: Vec<_> = self.next.by_ref().collect();
         while self.read_on(meta, document)? {

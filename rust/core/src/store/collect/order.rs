@@ -7,17 +7,17 @@ use super::garbage::{Garbage, Piece};
 use super::marks::Marks;
 use crate::sorting::{AT_ONCE, Sorting};
 
-/// Puts the pieces that may go in order: a document before the blobs that it names. With `oldest_first`, a blob was used when the
-/// last document that names it was, and the least recently used go first.
+/// Orders the removable pieces: a document comes before the blobs that it names. With `oldest_first`, the least recently used pieces
+/// come first; the use of a document counts as a use of the blobs that it names.
 ///
-/// The documents of a circle, which labels can make, are in any order.
+/// Labels can make documents refer to each other in a circle; such documents are in any order.
 #[derive(Default)]
 pub(super) struct Order {
     oldest_first: bool,
     stage: Stage,
-    /// By how many documents each piece is named that has no level yet.
+    /// For each piece, the number of documents without a level that name it.
     named_by: Vec<u32>,
-    /// The pieces whose level is known, while their blobs are not below it yet.
+    /// The pieces whose level is known, but whose blobs have not been put below them yet.
     free: Vec<usize>,
 }
 
@@ -25,11 +25,11 @@ pub(super) struct Order {
 enum Stage {
     #[default]
     Begin,
-    /// Replace the numbers of named blobs by places among the pieces, from that blob of that document on.
+    /// Replace the numbers of named blobs by indexes of pieces; the next document, and the next blob of it.
     Places(usize, usize),
-    /// Find the pieces that no document names, from that piece on.
+    /// Find the pieces that no document names; the next piece.
     Free(usize),
-    /// Find the levels; no circle holds back a piece before that one.
+    /// Find the levels. No piece before this one is held back by a circle.
     Levels(usize),
     Sort(Sorting),
 }
@@ -39,7 +39,7 @@ impl Order {
         Self { oldest_first, ..Self::default() }
     }
 
-    /// Do the next part; false when all is in order.
+    /// Do the next part. Returns false once all pieces are in order.
     pub fn step(&mut self, garbage: &mut Garbage, marks: &Marks) -> bool {
         let Garbage { pieces, documents } = &mut *garbage;
         self.stage = match mem::take(&mut self.stage) {
@@ -78,8 +78,8 @@ impl Order {
         true
     }
 
-    /// Replace the numbers of the next blobs that documents name by their places, and return where to continue. A blob that is no
-    /// garbage has no place.
+    /// Replace the numbers of the next blobs that documents name by their indexes, and return where to continue. A blob that is not
+    /// garbage has no index.
     fn place(&mut self, garbage: &mut Garbage, mut document: usize, mut next: usize) -> (usize, usize) {
         let Garbage { pieces, documents } = garbage;
         for _ in 0..AT_ONCE {
@@ -110,7 +110,7 @@ impl Order {
                 done += self.lower_blobs(garbage, place);
                 continue;
             }
-            // All that no circle holds back has its level.
+            // All pieces that are not held back by a circle have their level.
             if *self.named_by.get(first)? > 0 {
                 self.named_by[first] = 0;
                 self.free.push(first);
@@ -120,7 +120,7 @@ impl Order {
         Some(first)
     }
 
-    /// Put the blobs that a document names below its level, and return how many there are.
+    /// Put the blobs that a document names below its level. Returns their number.
     fn lower_blobs(&mut self, garbage: &mut Garbage, place: usize) -> usize {
         let Piece { level, used_ns, number, .. } = garbage.pieces[place];
         let Ok(document) = garbage.documents.binary_search_by_key(&number, |(document, _)| *document) else { return 0 };

@@ -1,5 +1,5 @@
-//! The rows that a collection is about to write: a few in each transaction, because other writers wait meanwhile, and so does the
-//! caller of a step.
+//! The rows that a collection is about to write. Each transaction has few, because other writers and the caller of the step wait
+//! meanwhile.
 
 use std::collections::VecDeque;
 
@@ -9,22 +9,22 @@ use crate::error::{Error, Result};
 use crate::volume::Volume;
 use crate::volume::meta::{Checked, Meta, Note, Record};
 
-/// The most rows of a transaction, and the number that is worth a transaction.
+/// The most rows of a transaction, and the number for which a transaction is worthwhile.
 const MOST: usize = 128;
 
 /// The most notes that are written on a full disk: the rest of the reserve is for the removals.
 const MOST_NOTES_IN_RESERVE: usize = 512;
 
-/// How often a collection pauses for others before it writes. With its pauses that is some milliseconds: longer than the pauses
-/// of a thread that waits, and short enough for a store whose waiting thread is suspended.
+/// The most pauses of a collection for other writers before it writes. Together they last some milliseconds: longer than the pauses
+/// of a waiting thread, and short enough if the waiting thread of another store is suspended.
 const MOST_PAUSES: u32 = 24;
 
 /// Rows that wait to be written, in their order.
 pub(super) struct Pending {
-    /// Which collection writes them.
+    /// The number of the collection that writes them.
     number: u64,
     records: VecDeque<Record>,
-    /// How many notes were written, or wait to be.
+    /// The number of notes that were written or wait to be written.
     noted: usize,
 }
 
@@ -33,7 +33,8 @@ impl Pending {
         Self { number, records: VecDeque::new(), noted: 0 }
     }
 
-    /// Add what a document names; None for one that cannot be read. What its row says is true once its edges are there.
+    /// Add the references of a document; `None` for a document that cannot be read. The document's row is written after its edges, so a
+    /// row means that the edges are complete.
     pub fn add_document(&mut self, document: Digest, references: Option<References>) {
         let is_whole = references.is_some();
         let blobs = references.into_iter().flat_map(|references| references.blobs);
@@ -66,7 +67,7 @@ impl Pending {
         self.records.len() >= MOST
     }
 
-    /// Write the next rows. False, and they still wait, while another process writes.
+    /// Write the next rows. Returns false, without writing, while another process writes.
     pub fn write(&mut self, volume: &Volume) -> Result<bool> {
         let count = self.records.len().min(MOST);
         let records = &self.records.make_contiguous()[..count];
@@ -84,14 +85,14 @@ impl Pending {
     }
 }
 
-/// Lets other writers of the metadata go first.
+/// Gives other writers of the metadata precedence.
 #[derive(Default)]
 pub(super) struct Yielding {
     pauses: u32,
 }
 
 impl Yielding {
-    /// Whether to pause once more, so that a thread that waits to write can do so first.
+    /// Whether to pause once more, so that a thread that waits to write can write first.
     pub fn must_pause(&mut self, meta: &Meta) -> bool {
         let must_pause = self.pauses < MOST_PAUSES && meta.is_waited_for();
         self.pauses = if must_pause { self.pauses + 1 } else { 0 };
@@ -99,7 +100,7 @@ impl Yielding {
     }
 }
 
-/// A later collection has begun.
+/// The error if a later collection has begun.
 pub(super) fn superseded() -> Error {
     Error::CollectionBusy { holder: "another process".to_owned() }
 }

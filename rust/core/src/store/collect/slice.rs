@@ -4,17 +4,17 @@ use std::cell::Cell;
 
 use crate::sys::Sys;
 
-/// The most time that a step takes, if no part of it takes longer by itself.
+/// The longest time of a step, unless one part of it takes longer by itself.
 const STEP_NS: i64 = 1_000_000;
 
-/// The most time for which blobs are condemned in one transaction.
+/// The longest time for which blobs are condemned in one transaction.
 const BATCH_NS: i64 = 1_500_000;
 
-/// A length of time from now on.
+/// A limited time, from now on.
 pub(super) struct Slice<'a> {
     sys: &'a dyn Sys,
     end_ns: i64,
-    /// Whether a part of the work is done.
+    /// Whether a part of the work has been done.
     has_begun: Cell<bool>,
 }
 
@@ -33,7 +33,7 @@ impl<'a> Slice<'a> {
         Self { sys, end_ns: sys.boot_ns().saturating_add(time_ns), has_begun: Cell::new(false) }
     }
 
-    /// Whether the time was asked for before.
+    /// Whether the time has been checked before.
     pub fn has_begun(&self) -> bool {
         self.has_begun.get()
     }

@@ -16,18 +16,18 @@ use crate::volume::boot_clock::BootClock;
 use crate::volume::lock::{NoService, Service};
 use crate::volume::meta::Start;
 
-/// The next step where another program collects.
+/// The advice if another program collects.
 const TAKE_BACK: &str = "if it no longer does, look at a dry run, and then take the store back (`take_back`)";
 
-/// The next step where roots may be missing.
+/// The advice if roots may be missing.
 const ACCEPT: &str = "look at a dry run, and then accept the roots that are left (`accept_roots`)";
 
 impl Store {
-    /// Begin a collection. Refused where it cannot be known which blobs are needed.
+    /// Begin a collection. Refused if the store cannot know which blobs are needed.
     pub fn collection(&self, options: Options) -> Result<Collection> {
         let volume = Arc::clone(&self.volume);
         volume.check_writable()?;
-        // A dry run only reads, beside a collection or not.
+        // A dry run only reads, so it may run beside a collection.
         let lock = if options.dry_run { None } else { volume.locks.try_collector()? };
         if lock.is_none() && !options.dry_run {
             return Err(Error::CollectionBusy { holder: holder(&volume)? });
@@ -49,8 +49,8 @@ impl Store {
         Ok(Collection::new(volume, Arc::clone(&self.ingests), options, lock, number))
     }
 
-    /// Begin to serve the store, until it is closed; see [`Volume::serve`]. One that collects its own garbage is made ready for that,
-    /// if it is open here only: its first collection could not begin while a service has it open.
+    /// Begin to serve the store, until it is closed; see [`Volume::serve`]. A store that collects its own garbage is prepared for that if
+    /// nothing else has it open, because its first collection cannot begin while a service has it open.
     pub fn serve(&self, collector: Option<&str>) -> Result<()> {
         let volume = &self.volume;
         volume.serve(collector)?;
@@ -67,8 +67,8 @@ impl Store {
     }
 }
 
-/// Take the right to collect from another program, if one collects, and if that is asked for. Until what is returned is dropped, no
-/// service begins to serve that program.
+/// Take the right to collect from another program, if one has it and the options request it. Until the result is dropped, no service
+/// begins to serve that program.
 fn take_back(volume: &Volume, options: Options) -> Result<Option<NoService>> {
     let Some(foreign) = volume.foreign_collector()? else { return Ok(None) };
     if !options.take_back {
@@ -83,7 +83,7 @@ fn take_back(volume: &Volume, options: Options) -> Result<Option<NoService>> {
     alone.map(Some).ok_or_else(|| refused(volume, "open", reason()))
 }
 
-/// Remove what earlier collections have condemned, for its room; return whether there was any.
+/// Remove the blobs that earlier collections have condemned, to free their space. Returns whether there were any.
 fn clean_all(volume: &Volume) -> Result<bool> {
     let mut is_any = false;
     while condemn::clean(volume, &Slice::step(volume.sys.as_ref()))? {
@@ -92,7 +92,7 @@ fn clean_all(volume: &Volume) -> Result<bool> {
     Ok(is_any)
 }
 
-/// Who collects, for people.
+/// The process that began the latest collection, for messages.
 fn holder(volume: &Volume) -> Result<String> {
     let process = volume.meta.collector_process()?;
     Ok(match process {
@@ -106,7 +106,7 @@ fn refused(volume: &Volume, cause: &'static str, reason: String) -> Error {
     Error::CollectionRefused { path: volume.path().to_owned(), cause, reason }
 }
 
-/// Return the ID that marker and metadata share, and why roots may be missing, if so.
+/// Return the ID that the marker and the metadata share, and the reason why roots may be missing, if there is one.
 fn roots(volume: &Volume) -> Result<(Option<String>, Option<&'static str>)> {
     let (known, is_lost, accepted) = volume.meta.collectable()?;
     let marker = volume.root.marker()?;
@@ -123,14 +123,14 @@ fn roots(volume: &Volume) -> Result<(Option<String>, Option<&'static str>)> {
     Ok((expected.or(known), reason))
 }
 
-/// Which `index.json` the root has.
+/// The identity of the root's `index.json`, if there is one.
 fn index(volume: &Volume) -> Result<Option<String>> {
     let stat = found(volume.sys.stat_at(volume.root.dir(), LAYOUT_INDEX));
     let stat = stat.at("stat", || volume.path().join(LAYOUT_INDEX))?;
     Ok(stat.map(|stat| format!("{}-{}-{}", stat.id.inode, stat.mtime_ns, stat.size)))
 }
 
-/// Begin the collection in the metadata, and return its number. The first one needs the store to itself.
+/// Begin the collection in the metadata, and return its number. The first collection needs exclusive access to the store.
 fn start(volume: &Volume, options: Options, id: Option<&str>) -> Result<u64> {
     let begin = || {
         let index = index(volume)?;

@@ -1,7 +1,7 @@
 //! Removing the files of condemned blobs, in the order of their directory.
 //!
-//! The names of one block of the directory go one after the other. A file system without a journal syncs the directory after each 64 of
-//! them ([`Removed`]), and writes each block that has changed: one or two in place of 64.
+//! The names in one block of the directory are removed one after another. On a file system without a journal the directory is synced after
+//! every 64 names ([`Removed`]), which writes each changed block: one or two in place of 64.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use crate::volume::removed::Removed;
 /// The removal of the files in `condemned/`, in progress. No other collection adds files.
 pub(super) struct Unlinking {
     volume: Arc<Volume>,
-    /// The directories that are still to be gone through, the next one last.
+    /// The directories that are still to be processed, the next one last.
     dirs: Vec<Fd>,
-    /// The names that are read, of the last directory.
+    /// The descriptor from which the names of the last directory are read.
     entries: Option<Fd>,
     names: Vec<String>,
-    /// Whether all names of the last directory were read and removed.
+    /// Whether all names of the last directory have been read and removed.
     is_read: bool,
     removed: Removed,
 }
@@ -30,7 +30,7 @@ impl Unlinking {
         Self { volume, dirs, entries: None, names: Vec::new(), is_read: false, removed }
     }
 
-    /// Remove the next file, or read the next names; return how many files were removed, or None at the end.
+    /// Remove the next file, or read the next names. Returns the number of removed files, or `None` at the end.
     pub fn step(&mut self) -> Result<Option<usize>> {
         let Some(dir) = self.dirs.last() else { return Ok(None) };
         let (sys, path) = (self.volume.sys.as_ref(), || self.volume.path().to_owned());
@@ -71,7 +71,7 @@ impl Unlinking {
 impl Drop for Unlinking {
     fn drop(&mut self) {
         if let Some(dir) = self.dirs.last() {
-            // The collection ends early; a failure breaks no promise.
+            // The collection ends early. A failure is ignored: nothing relies on this sync.
             self.removed.settle(self.volume.sys.as_ref(), dir.as_fd()).ok();
         }
     }

@@ -15,7 +15,7 @@ pub struct Options {
     pub dry_run: bool,
     /// Collect although roots may be missing.
     pub accept_roots: bool,
-    /// Collect although another program collects; from now on this store does.
+    /// Collect although another program has the right to; from now on this store has it.
     pub take_back: bool,
 }
 
@@ -26,7 +26,7 @@ pub struct Found {
     pub digest: Digest,
     /// Its length.
     pub size: u64,
-    /// When a collection first found that no root keeps it; None if this one did.
+    /// The time at which a collection first found that no root keeps it; `None` if this collection did.
     pub since_ns: Option<i64>,
     /// Whether it is removed.
     pub goes: bool,
@@ -35,11 +35,11 @@ pub struct Found {
 /// The result of a collection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Blobs that were removed, or would be.
+    /// Blobs that were removed, or would be removed.
     pub blobs: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Abandoned ingests that were removed, or would be.
+    /// Abandoned ingests that were removed, or would be removed.
     pub ingests: u64,
     /// Stored blobs that roots keep, by the kinds of roots in the order of [`Keep`].
     pub kept: [u64; 4],
@@ -47,7 +47,7 @@ pub struct Report {
     pub spared: u64,
     /// Its bytes.
     pub spared_bytes: u64,
-    /// The number of bytes above the limit.
+    /// The bytes that remain above the limit.
     pub missed_bytes: u64,
     /// References and documents that were ignored, in sentences.
     pub warnings: Vec<String>,
@@ -56,7 +56,7 @@ pub struct Report {
 /// The progress of a collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Whether files are being removed: then bytes are counted, before that blobs.
+    /// Whether files are being removed. Then the amounts are in bytes; before that, in blobs.
     pub removes: bool,
     /// The amount that is done.
     pub done: u64,

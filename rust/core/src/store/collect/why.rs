@@ -1,4 +1,4 @@
-//! Why a blob is kept, or since when it is garbage.
+//! The reason why a blob is kept, or the time since when it is garbage.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::store::Store;
 use crate::store::ingest::Ingests;
 use crate::volume::Volume;
 
-/// Why a blob is kept.
+/// The reason why a blob is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason {
     /// The blob.
@@ -21,14 +21,14 @@ pub struct Reason {
     pub root: Option<RootName>,
     /// The blobs from the one that the root names to this one.
     pub chain: Vec<Digest>,
-    /// When a collection first found that no root keeps it.
+    /// The time at which a collection first found that no root keeps it.
     pub since_ns: Option<i64>,
 }
 
-/// The most passes for one question.
+/// The most passes for one query.
 const MOST_PASSES: usize = 4;
 
-/// Finds out why blobs are kept, in steps. It changes nothing, and no collection has to wait for it.
+/// Finds out why blobs are kept, in steps. It changes nothing, and collections do not wait for it.
 ///
 /// A pass misses a blob that moves from a root that is still to be read to one that has been read. So a blob is garbage only if a pass found
 /// no root and the metadata did not change meanwhile, or if several passes found none.
@@ -40,9 +40,9 @@ pub struct Why {
     version: i64,
     passes: usize,
     digests: Vec<Digest>,
-    /// Those of which nothing is known in this pass.
+    /// The blobs whose reason has not been found in this pass.
     unknown: Vec<Digest>,
-    /// The reasons of those that a root has reached in one of the passes.
+    /// The reasons of the blobs that a root has reached in one of the passes.
     kept: HashMap<Digest, (Option<RootName>, Vec<Digest>)>,
 }
 
@@ -59,7 +59,7 @@ impl Store {
     }
 }
 
-/// Return a collection that marks, and remembers the roots.
+/// Return a collection that only marks, and keeps the names of the roots.
 fn marking(volume: &Arc<Volume>, ingests: &Arc<Ingests>) -> Collection {
     let options = Options { dry_run: true, ..Options::default() };
     let mut collection = Collection::new(Arc::clone(volume), Arc::clone(ingests), options, None, 0);
@@ -68,10 +68,10 @@ fn marking(volume: &Arc<Volume>, ingests: &Arc<Ingests>) -> Collection {
 }
 
 impl Why {
-    /// Do work of about 5 ms; return whether all is known. That is so when a root has reached each of the blobs; the rest of the store is
-    /// only looked at for a blob that is garbage.
+    /// Work for about 5 ms. Returns whether the query is complete: as soon as a root has reached each of the blobs. The whole store is
+    /// searched only if one of the blobs is garbage.
     pub fn step(&mut self) -> Result<bool> {
-        // The files that no root has reached are looked at, too: one of them may say something about a blob that is kept.
+        // Files that no root has reached are looked at too: one of them may have a kept blob as its subject.
         if !self.collection.is_marked() && !self.collection.step()? && self.waits()? {
             return Ok(false);
         }
@@ -85,7 +85,7 @@ impl Why {
         Ok(false)
     }
 
-    /// Whether there is a blob that no root has reached yet.
+    /// Whether there is a blob in the query that no root has reached yet.
     fn waits(&mut self) -> Result<bool> {
         while let Some(digest) = self.unknown.last() {
             if self.number(digest).is_none() && self.volume.stat_blob(digest)?.is_some() {
@@ -96,7 +96,7 @@ impl Why {
         Ok(false)
     }
 
-    /// Keep what this pass has found.
+    /// Keep the reasons that this pass has found.
     fn keep(&mut self) {
         let marking = &self.collection.sweep.marking;
         for digest in &self.digests {
@@ -110,7 +110,8 @@ impl Why {
         self.unknown.retain(|digest| !kept.contains_key(digest));
     }
 
-    /// The number of a blob that a root has reached. Its first reason is final, but a flat lease is the last of all reasons.
+    /// The number of a blob that a root has reached. Its first reason is final, except for a flat lease, which counts only if there is no other
+    /// reason.
     fn number(&self, digest: &Digest) -> Option<usize> {
         let marks = &self.collection.sweep.marking.marks;
         let is_final = |number| marks.keep_of_named(number).is_some() || self.collection.is_marked();

@@ -1,8 +1,8 @@
 //! The groups under a model checker: each test runs once for every interleaving of its threads, up to a bound of
 //! preemptions (more with `LOOM_MAX_PREEMPTIONS`).
 //!
-//! The disk is played by a record of what was written, and flushed, when. A wake that is lost ends in a deadlock, which the
-//! checker reports.
+//! A record of the order of writes and flushes takes the place of the disk. A lost wake-up ends in a deadlock, which the checker
+//! reports.
 
 /// The locks of the schedule under test.
 mod sync {
@@ -32,21 +32,21 @@ enum Fate {
     Dies,
 }
 
-/// The entry of one caller: its number, and the place of its file among all that were opened.
+/// The entry of one caller: the caller's number, and the position of its file in the order of opening.
 #[derive(Clone, Copy)]
 struct Entry {
     caller: usize,
     order: usize,
 }
 
-/// A caller's answer: the number of the group it was in, and whether that was flushed.
+/// A caller's answer: the number of its group, and whether the group was flushed.
 type Answer = (usize, bool);
 
-/// The record. Its lock is the standard library's: nothing that the checker interleaves happens under it.
+/// The record. Its lock is from the standard library, because nothing under it needs to be interleaved by the checker.
 #[derive(Default)]
 struct Record {
     opened: Vec<usize>,
-    /// The files that were open already when each caller wrote its own.
+    /// For each caller, the files that were open when it wrote its own.
     written: Vec<(usize, BTreeSet<usize>)>,
     /// The callers of each group.
     groups: Vec<Vec<usize>>,
@@ -60,7 +60,7 @@ struct World {
     fates: Vec<Fate>,
     record: Mutex<Record>,
     orders: AtomicUsize,
-    /// Where others may come in while a flush is under way, or between opening and writing.
+    /// A point where the checker may switch threads: during a flush, and between opening and writing.
     disk: loom::sync::Mutex<()>,
 }
 
@@ -79,7 +79,7 @@ impl World {
         drop(self.disk.lock().unwrap());
     }
 
-    /// Open a file, write it, and have it flushed; None if the leader has died, also if that was this caller.
+    /// Open a file, write it, and submit it for a flush. `None` if the leader has died, even if it was this caller.
     fn put(&self, caller: usize) -> Option<Answer> {
         self.record().opened.push(caller);
         self.let_others_in();
@@ -132,7 +132,7 @@ impl World {
     }
 }
 
-/// Let callers put at the same time, one of them from the first thread; return the world and the answer of each.
+/// Run `callers` puts at the same time, one of them on the first thread. Returns the world and the answer of each.
 fn puts(most: usize, callers: usize, fates: &[Fate]) -> (Arc<World>, Vec<Option<Answer>>) {
     let world = World::new(most, fates);
     let threads: Vec<_> = (1..callers)
@@ -229,7 +229,7 @@ fn a_single_caller_leads_at_once() {
     });
 }
 
-/// Two groups of the same caller beside another's: what was left from the first must not meet the second.
+/// Two groups of the same caller beside the group of another: state of the first group must not affect the second.
 #[test]
 fn a_second_commit_of_a_caller_meets_nothing_of_its_first() {
     check(2, || {

@@ -1,7 +1,7 @@
 //! Decides which caller leads a group, which callers wait for it, and which answer each of them gets.
 //!
-//! It knows nothing of files: a caller submits an entry and gets an answer. `model.rs` compiles this file once more, with
-//! the locks of a model checker in place of those of the standard library.
+//! It does not know about files: a caller submits an entry and gets an answer. `model.rs` compiles this file a second time, with
+//! the locks of a model checker in place of the standard library's.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -38,15 +38,15 @@ enum Notice<E, A> {
 }
 
 impl<E, A> Schedule<E, A> {
-    /// At most so many groups at a time.
+    /// Return a schedule with at most `most` groups at a time.
     pub fn new(most: usize) -> Self {
         Self { most, state: Mutex::new(State { running: 0, waiting: VecDeque::new() }) }
     }
 
-    /// Submit an entry to the next group, which starts at once unless `most` groups are under way.
+    /// Submit an entry to the next group, which starts at once unless `most` groups are in progress.
     ///
-    /// `run` is called if this caller leads, with its entry first, and answers each; it may keep the entries. None if the leader
-    /// has died.
+    /// If this caller leads, `run` is called with all entries, its own first. It returns an answer for each, and may keep the entries.
+    /// Returns `None` if the leader has died.
     pub fn submit(&self, entry: E, run: impl FnOnce(&mut Vec<E>) -> Vec<A>) -> Option<A> {
         let mut state = self.state();
         if state.running < self.most {
@@ -63,7 +63,7 @@ impl<E, A> Schedule<E, A> {
         }
     }
 
-    /// Lead a group of all entries that wait.
+    /// Lead a group of all waiting entries.
     fn lead(
         &self,
         own: E,
@@ -106,7 +106,7 @@ impl<E, A> Ticket<E, A> {
     }
 }
 
-/// A group in progress. When it ends, in whatever way, the next group may start.
+/// A group in progress. When it ends, for whatever reason, the next group may start.
 struct Group<'a, E, A> {
     schedule: &'a Schedule<E, A>,
     tickets: Vec<Arc<Ticket<E, A>>>,
@@ -128,17 +128,17 @@ impl<E, A> Drop for Group<'_, E, A> {
 #[cfg(test)]
 #[allow(dead_code, reason = "each of the two that test it uses a part")]
 impl<E, A> Schedule<E, A> {
-    /// As if as many groups as possible were under way.
+    /// For tests: pretend that the most groups are in progress.
     pub fn hold(&self) {
         self.state().running = self.most;
     }
 
-    /// End one of those.
+    /// For tests: end one of these groups.
     pub fn end_one(&self) {
         drop(Group { schedule: self, tickets: Vec::new() });
     }
 
-    /// How many entries wait, and how many groups are under way.
+    /// The number of waiting entries, and the number of groups in progress.
     pub fn counts(&self) -> (usize, usize) {
         let state = self.state();
         (state.waiting.len(), state.running)

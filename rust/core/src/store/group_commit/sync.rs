@@ -1,3 +1,3 @@
-//! The locks of the schedule; `model.rs` compiles the schedule with those of a model checker.
+//! The locks of the schedule. `model.rs` compiles the schedule with the locks of a model checker.
 
 pub(super) use std::sync::{Condvar, Mutex, MutexGuard};
