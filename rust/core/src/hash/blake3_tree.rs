@@ -1,8 +1,8 @@
 //! BLAKE3 as a stack of chaining values of whole 1 MiB subtrees and a hasher for the rest.
 //!
-//! The `blake3` crate's own hasher cannot be saved; chaining values of whole subtrees can be, and a few dozen stand for
-//! any length. Merging is *lazy*, as in the reference implementation: a merge that could be the root has to wait until
-//! more input shows that it is not.
+//! The `blake3` crate's own hasher cannot be saved. Chaining values of whole subtrees can, and a few dozen represent input of
+//! any length. Merging is *lazy*, as in the reference implementation: a merge that could be the root waits until further
+//! input shows that it is not.
 //!
 //! Spec: the BLAKE3 paper, sections 2.1 and 5.1.2.
 
@@ -18,14 +18,14 @@ const CV_SIZE: usize = 32;
 pub(super) struct Tree {
     /// Whole subtrees that are in the stack.
     done: u64,
-    /// Chaining values from left to right; those with siblings are merged but for the pairs that the newest one made,
-    /// so that there are `stack_len(done)` of them.
+    /// Chaining values from left to right. Siblings are merged, except for the pairs that the newest value has formed, so there
+    /// are `stack_len(done)` values.
     stack: Vec<ChainingValue>,
-    /// The hash of the bytes after those, at most one subtree. It is empty only at the start and after a restore.
+    /// The hash of the bytes after the whole subtrees, at most one subtree. It is empty only at the start and after a restore.
     partial: blake3::Hasher,
 }
 
-/// How many chaining values stand for that many subtrees: merged as a binary counter, and then one more.
+/// The number of chaining values for `done` subtrees: those before the last are merged like a binary counter, and the last is one more.
 fn stack_len(done: u64) -> usize {
     match done {
         0 => 0,
@@ -79,7 +79,7 @@ impl Tree {
         self.partial.set_input_offset(self.done * SUBTREE);
     }
 
-    /// Go on with a whole subtree that was hashed apart; all before it are whole too, and there is at least one.
+    /// Add a whole subtree that was hashed separately. All subtrees before it must be whole, and there must be at least one.
     pub(super) fn push_subtree(&mut self, value: &ChainingValue) {
         if self.partial.count() == SUBTREE {
             self.push_partial();
@@ -108,7 +108,7 @@ impl Tree {
         *merge_subtrees_root(&stack[0], &right, Mode::Hash).as_bytes()
     }
 
-    /// The last offset that can be saved, and the chaining values that stand for the bytes before it.
+    /// The last offset that can be saved, and the chaining values for the bytes before it.
     pub(super) fn save(&self) -> (u64, Vec<u8>) {
         let mut stack = self.stack.clone();
         let mut done = self.done;
@@ -118,13 +118,13 @@ impl Tree {
             done += 1;
         }
         if done < 2 {
-            // The chaining value of a lone subtree cannot become the root, should the input end there.
+            // A single subtree cannot be saved: its chaining value is not the root hash, which is needed if the input ends there.
             return (0, Vec::new());
         }
         (done * SUBTREE, stack.concat())
     }
 
-    /// The tree that `save` saved at `offset`, unless the two cannot belong together.
+    /// The tree that `save` saved at `offset`; `None` if the offset and the payload do not match.
     pub(super) fn restore(offset: u64, payload: &[u8]) -> Option<Self> {
         let done = offset / SUBTREE;
         let (stack, rest) = payload.as_chunks::<CV_SIZE>();

@@ -1,7 +1,7 @@
 //! Streaming hashes whose state can be saved and restored.
 //!
-//! [`Hasher`] computes one algorithm, `pipe::MultiHasher` several in one pass. A hasher can give the digest at any moment
-//! and go on; an update never allocates more than a few bytes and never starts a thread.
+//! [`Hasher`] computes one algorithm, `pipe::MultiHasher` several in one pass. A hasher can return the digest at any moment and
+//! continue. An update never allocates more than a few bytes and never starts a thread.
 
 mod blake3_tree;
 pub mod lanes;
@@ -27,13 +27,13 @@ pub struct Hasher {
 #[derive(Clone, Debug)]
 enum Inner {
     Sha256(Sha256),
-    /// SHA-384 is SHA-512 with other initial words, cut short.
+    /// SHA-512, and SHA-384, which is a truncated SHA-512 with other initial words.
     Sha512(Sha512),
     /// Boxed because it is ten times the size of the others.
     Blake3(Box<Tree>),
 }
 
-/// A part of an input whose hash depends on nothing before it, so that parts of one blob can be hashed at once.
+/// The hash of a part of an input that does not depend on earlier parts, so that parts of one blob can be hashed in parallel.
 ///
 /// Only BLAKE3 has such parts: its whole subtrees of 1 MiB, from the second on.
 pub(crate) struct Subtree(blake3::hazmat::ChainingValue);
@@ -41,14 +41,14 @@ pub(crate) struct Subtree(blake3::hazmat::ChainingValue);
 /// A hash state that outlives the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedState {
-    /// The bytes it covers, from the first: hashing goes on there. At most the offset of the hasher it was taken from.
+    /// The number of bytes that it covers: hashing continues there. At most the offset of the hasher that was saved.
     pub offset: u64,
     /// Its encoding, at most [`STATE_LIMIT`] bytes.
     pub bytes: Vec<u8>,
 }
 
 impl Hasher {
-    /// Make a hasher that has seen nothing.
+    /// Make a hasher that has hashed nothing.
     pub fn new(algorithm: Algorithm) -> Self {
         let inner = match algorithm {
             Algorithm::Blake3 => Inner::Blake3(Box::default()),
@@ -64,7 +64,7 @@ impl Hasher {
         self.algorithm
     }
 
-    /// The bytes seen so far.
+    /// The number of bytes hashed so far.
     pub fn offset(&self) -> u64 {
         match &self.inner {
             Inner::Sha256(state) => state.offset(),
@@ -73,7 +73,7 @@ impl Hasher {
         }
     }
 
-    /// Go on with `data`.
+    /// Hash further bytes.
     pub fn update(&mut self, data: &[u8]) {
         match &mut self.inner {
             Inner::Sha256(state) => state.update(data),
@@ -82,7 +82,7 @@ impl Hasher {
         }
     }
 
-    /// Go on with bytes that were hashed apart; they begin at the hasher's offset.
+    /// Add bytes that were hashed separately. They must begin at the hasher's offset.
     pub(crate) fn push_subtree(&mut self, subtree: &Subtree) {
         match &mut self.inner {
             Inner::Blake3(tree) => tree.push_subtree(&subtree.0),
@@ -90,7 +90,7 @@ impl Hasher {
         }
     }
 
-    /// The digest of the bytes seen so far. More may follow.
+    /// The digest of the bytes hashed so far. More may follow.
     pub fn digest(&self) -> Digest {
         let size = self.algorithm.digest_size();
         match &self.inner {
@@ -100,7 +100,7 @@ impl Hasher {
         }
     }
 
-    /// Save the state at the last offset where that is possible.
+    /// Save the state at the last offset at which that is possible.
     ///
     /// The SHA-2 family can be saved at any offset. A BLAKE3 tree is saved as the chaining values of its whole 1 MiB
     /// subtrees: at offset 0, and at the multiples of 1 MiB from 2 MiB on (one subtree alone has no root above it).
@@ -113,9 +113,9 @@ impl Hasher {
         SavedState { offset, bytes: state::encode(self.algorithm, offset, &payload) }
     }
 
-    /// Make a hasher from a saved state; it stands at the state's offset.
+    /// Make a hasher from a saved state. It continues at the state's offset.
     ///
-    /// Fails with `InvalidArgument` when the bytes are not a state of that algorithm that [`Hasher::save`] made.
+    /// Fails with `InvalidArgument` if the bytes are not a state of this algorithm from [`Hasher::save`].
     pub fn restore(algorithm: Algorithm, bytes: &[u8]) -> Result<Self> {
         let (frame, rest) = state::decode(bytes)?;
         if !rest.is_empty() {
@@ -139,7 +139,7 @@ impl Hasher {
 }
 
 impl Subtree {
-    /// Whether so many bytes at that offset can be hashed apart.
+    /// Whether `size` bytes at `offset` can be hashed separately.
     pub(crate) fn fits(algorithm: Algorithm, offset: u64, size: usize) -> bool {
         let subtree = blake3_tree::SUBTREE;
         algorithm == Algorithm::Blake3 && offset >= subtree && offset.is_multiple_of(subtree) && size as u64 == subtree

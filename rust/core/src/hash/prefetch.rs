@@ -1,26 +1,26 @@
-//! Asking for memory before it is needed.
+//! Prefetching of memory.
 //!
-//! A hash reads its input so evenly that the CPU should know what comes next; yet the borders of pages stop many, and
-//! where memory is far, as on large servers, a lone stream from it was measured a third slower than one from the cache.
+//! A hash reads its input sequentially, so the CPU should predict the next reads. But many CPUs stop at page borders, and where
+//! memory is slow, as on large servers, a single stream from memory was measured a third slower than one from the cache.
 #![allow(unsafe_code, reason = "the instruction takes a pointer")]
 
-/// SHA-256's block, in bytes: also what memory is asked for at once.
+/// The bytes of a block of SHA-256, and of one prefetch.
 pub(super) const BLOCK: usize = 64;
 
-/// How far ahead of its stream memory is asked for, in bytes; far enough for slow memory and a fast stream.
+/// The distance of prefetches ahead of a single stream, in bytes: enough for slow memory and a fast stream.
 const MOST_AHEAD: usize = 2048;
-/// The same for all lanes together, which are slower, one by one, and should not push out each other's.
+/// The distance for all lanes together: each lane is slower, and lanes should not evict each other's memory from the cache.
 const LANES_AHEAD: usize = 8192;
-/// Bytes that one stream compresses in one go while those further on are on their way.
+/// The bytes that one stream compresses at a time while later ones are being fetched.
 const RUN: usize = 1024;
 
-/// How far ahead each of so many lanes asks for memory, in blocks.
+/// The distance of prefetches for each of `lanes` lanes, in blocks.
 pub(super) const fn blocks_ahead(lanes: usize) -> usize {
     let fair = LANES_AHEAD / lanes;
     if fair < MOST_AHEAD { fair / BLOCK } else { MOST_AHEAD / BLOCK }
 }
 
-/// The memory that a stream reads: the blocks that are compressed now, and those that likely are thereafter.
+/// The memory that a stream reads: the blocks that are compressed now, and those that are probably compressed next.
 #[derive(Clone, Copy)]
 pub(super) struct Input<'a> {
     pub(super) now: &'a [[u8; BLOCK]],
@@ -28,7 +28,7 @@ pub(super) struct Input<'a> {
 }
 
 impl Input<'_> {
-    /// Ask for the block at `index`, if there is one.
+    /// Prefetch the block at `index`, if there is one.
     #[inline]
     pub(super) fn prefetch(&self, index: usize) {
         let block = match index.checked_sub(self.now.len()) {
@@ -44,7 +44,7 @@ impl Input<'_> {
 #[inline]
 fn fetch(block: &[u8; BLOCK]) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-    // SAFETY: the pointer is that of a reference; besides, a prefetch of any address never faults.
+    // SAFETY: the pointer comes from a reference. Besides, a prefetch never faults, whatever the address is.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(block.as_ptr().cast()) }
 }
 
@@ -52,7 +52,7 @@ fn fetch(block: &[u8; BLOCK]) {
 #[inline]
 fn fetch(_: &[u8; BLOCK]) {}
 
-/// Give the blocks of one stream to `compress` in pieces, in order, and ask for what follows.
+/// Pass the blocks of one stream to `compress` in pieces, in order, and prefetch the next ones.
 #[inline]
 pub(super) fn piecewise(blocks: &[[u8; BLOCK]], mut compress: impl FnMut(&[[u8; BLOCK]])) {
     let ahead = blocks_ahead(1);

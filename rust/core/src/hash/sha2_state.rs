@@ -1,7 +1,7 @@
 //! The SHA-2 family as plain words, an offset and a partial block, so that a state can be saved at any byte.
 //!
-//! Only padding and buffering live here (FIPS 180-4, sections 5 and 6); the compression functions are the `sha2`
-//! crate's, which finds SHA-NI, AVX2 and their likes at run time.
+//! Only padding and buffering are implemented here (FIPS 180-4, sections 5 and 6). The compression functions come from the
+//! `sha2` crate, which detects SHA-NI, AVX2 and similar instructions at run time.
 
 use std::fmt;
 
@@ -69,7 +69,7 @@ impl Word<128> for u64 {
     const SIZE: usize = 8;
 
     fn compress(words: &mut [Self; 8], blocks: &[[u8; 128]]) {
-        // So slow that memory keeps up with it unasked.
+        // This is so slow that memory keeps up without prefetches.
         compress512(words, blocks);
     }
 
@@ -86,7 +86,7 @@ impl Word<128> for u64 {
 #[derive(Clone)]
 pub(super) struct Sha2<W, const BLOCK: usize> {
     words: [W; 8],
-    /// Bytes seen; its remainder by `BLOCK` is how much of `partial` counts.
+    /// The number of bytes so far. Modulo `BLOCK` it is the number of valid bytes in `partial`.
     offset: u64,
     partial: [u8; BLOCK],
 }
@@ -98,7 +98,7 @@ pub(super) struct End<const BLOCK: usize> {
 }
 
 impl<const BLOCK: usize> End<BLOCK> {
-    /// Pad an input of `size` bytes; `rest` is what follows its whole blocks.
+    /// Pad an input of `size` bytes; `rest` are the bytes after its whole blocks.
     pub(super) fn new(size: u64, rest: &[u8]) -> Self {
         let length_size = BLOCK / 8;
         let mut blocks = [[0; BLOCK]; 2];
@@ -125,7 +125,7 @@ impl<W: Word<BLOCK>, const BLOCK: usize> Sha2<W, BLOCK> {
         self.offset
     }
 
-    /// How much of `partial` counts.
+    /// The number of valid bytes in `partial`.
     fn held(&self) -> usize {
         // The remainder is below BLOCK, so the cut to usize loses nothing.
         #[allow(clippy::cast_possible_truncation)]
@@ -138,8 +138,8 @@ impl<W: Word<BLOCK>, const BLOCK: usize> Sha2<W, BLOCK> {
         W::compress(&mut self.words, blocks);
     }
 
-    /// Take `data` in, all but the whole blocks that it returns: those the caller must compress into the words, before
-    /// anything else is done with this state.
+    /// Take `data`, except for whole blocks, which are returned. The caller must compress them into the words before any other use
+    /// of this state.
     pub(super) fn take<'a>(&mut self, mut data: &'a [u8]) -> &'a [[u8; BLOCK]] {
         let held = self.held();
         self.offset += data.len() as u64;
@@ -152,7 +152,7 @@ impl<W: Word<BLOCK>, const BLOCK: usize> Sha2<W, BLOCK> {
             }
             W::compress(&mut self.words, &[self.partial]);
         }
-        // Whole blocks are compressed where they lie.
+        // Whole blocks are compressed in place, without a copy.
         let (blocks, rest) = data.as_chunks::<BLOCK>();
         self.partial[..rest.len()].copy_from_slice(rest);
         blocks
@@ -163,7 +163,7 @@ impl<W: Word<BLOCK>, const BLOCK: usize> Sha2<W, BLOCK> {
         &mut self.words
     }
 
-    /// The hash of the bytes seen so far: `8 * W::SIZE` bytes at the front of the array.
+    /// The hash of the bytes so far: `8 * W::SIZE` bytes at the front of the array.
     pub(super) fn finish(&self) -> [u8; 64] {
         let mut words = self.words;
         let end = End::new(self.offset, &self.partial[..self.held()]);
@@ -171,7 +171,7 @@ impl<W: Word<BLOCK>, const BLOCK: usize> Sha2<W, BLOCK> {
         hash(words)
     }
 
-    /// The words, then the part of a block that waits.
+    /// The words, then the bytes of the partial block.
     pub(super) fn save(&self) -> Vec<u8> {
         let mut payload = vec![0; 8 * W::SIZE];
         put_words(self.words, &mut payload);
@@ -200,7 +200,7 @@ impl<W, const BLOCK: usize> fmt::Debug for Sha2<W, BLOCK> {
     }
 }
 
-/// The hash that the words are once nothing is left to compress: `8 * W::SIZE` bytes at the front of the array.
+/// Convert the final words to the hash: `8 * W::SIZE` bytes at the front of the array.
 pub(super) fn hash<W: Word<BLOCK>, const BLOCK: usize>(words: [W; 8]) -> [u8; 64] {
     let mut hash = [0; 64];
     put_words(words, &mut hash);

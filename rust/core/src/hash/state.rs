@@ -1,4 +1,4 @@
-//! The encoding of a saved hash state: a frame that garbage, other algorithms and other offsets cannot pass for.
+//! The encoding of a saved hash state: a frame that detects garbage, another algorithm and another offset.
 //!
 //! | bytes | what |
 //! | --- | --- |
@@ -23,7 +23,7 @@ const VERSION: u8 = 1;
 const HEADER: usize = 16;
 const CHECKSUM: usize = 16;
 
-/// A decoded frame; the payload is not looked into.
+/// A decoded frame; the payload is not decoded.
 pub(crate) struct Frame<'a> {
     pub(crate) algorithm: Algorithm,
     pub(crate) offset: u64,
@@ -61,7 +61,7 @@ pub(super) fn encode(algorithm: Algorithm, offset: u64, payload: &[u8]) -> Vec<u
     bytes
 }
 
-/// Decode the first frame; return it with the bytes after it.
+/// Decode the first frame. Returns it with the bytes after it.
 pub(crate) fn decode(bytes: &[u8]) -> Result<(Frame<'_>, &[u8])> {
     let Some((header, body)) = bytes.split_first_chunk::<HEADER>() else {
         return Err(garbage("too short"));

@@ -1,10 +1,10 @@
-//! Buffers of the pipelines. Free buffers are kept for reuse: the pages of new memory have to be made by the kernel first.
+//! Buffers of the pipelines. Free buffers are kept for reuse, because the kernel must first provide the pages of new memory.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, TryLockError};
 
-/// The size of a buffer, in bytes: a subtree of BLAKE3, and so large that passing a buffer on costs little beside hashing it.
+/// The size of a buffer, in bytes: a subtree of BLAKE3, and large enough that passing a buffer on costs little compared to hashing it.
 pub(crate) const PIECE: usize = 1 << 20;
 
 /// The most free buffers that are kept; the pool frees them when its last thread ends.
@@ -26,7 +26,7 @@ impl Buffer {
         Self(with(Vec::pop).flatten().unwrap_or_else(|| vec![0; PIECE]))
     }
 
-    /// Whether so many buffers are in use that pipelines should take fewer.
+    /// Whether many buffers are in use, so that pipelines should take fewer.
     pub(super) fn are_scarce() -> bool {
         USED.load(Ordering::Relaxed) >= SCARCE
     }
@@ -63,7 +63,7 @@ pub(super) fn drop_all() {
     drop(with(std::mem::take));
 }
 
-/// Use the list, unless another thread does: after a fork, that thread may not exist.
+/// Use the list, unless another thread is using it: in the child of a fork, that thread does not exist.
 fn with<T>(work: impl FnOnce(&mut Vec<Vec<u8>>) -> T) -> Option<T> {
     match SPARE.try_lock() {
         Ok(mut spare) => Some(work(&mut spare)),

@@ -1,8 +1,8 @@
 //! Hashing in parallel with reading and writing: the pipeline for large blobs.
 //!
-//! The hash of one blob is a chain of steps, so one processor has to compute it, and it is slower than everything else
-//! that happens to the bytes. A hash worker therefore does nothing else, while the caller's thread reads and writes. The
-//! whole then takes as long as the hash alone.
+//! The hash of one blob is a chain of steps, so a single processor must compute it, and it is slower than all other work on
+//! the bytes. So a hash worker only hashes, while the caller's thread reads and writes. All together then takes as long as the
+//! hash alone.
 //!
 //! | File | Holds |
 //! | --- | --- |

@@ -20,7 +20,7 @@ const CHUNK: usize = 64 << 10;
 /// Computes the digests of one sequence of bytes by several algorithms.
 #[derive(Clone, Debug)]
 pub struct MultiHasher {
-    /// At least one, of different algorithms, all at the same offset.
+    /// At least one hasher; the algorithms differ, the offsets are the same.
     hashers: Vec<Hasher>,
 }
 
@@ -53,7 +53,7 @@ impl MultiHasher {
         self.hashers[0].offset()
     }
 
-    /// Hash `data` further. Much data is hashed by several algorithms on as many threads as processors are free.
+    /// Hash further bytes. If there are many, several algorithms run on as many threads as processors are free.
     pub fn update(&mut self, data: &[u8]) {
         if let [only] = self.hashers.as_mut_slice() {
             return only.update(data);
@@ -68,12 +68,12 @@ impl MultiHasher {
         }
     }
 
-    /// Each algorithm on a thread of its own while there are any, the slowest first; the others here.
+    /// Run each algorithm on its own thread while threads are available, the slowest first, and the others on this thread.
     fn update_at_once(&mut self, data: &[u8]) {
         let _user = HASHING.enter();
         let mut slowest: Vec<&mut Hasher> = self.hashers.iter_mut().collect();
         slowest.sort_by_key(|hasher| hasher.algorithm().slowness());
-        // In a place of its own each, where it still is when its thread could not be started.
+        // Each hasher has its own slot, where it remains if its thread could not be started.
         let waiting: Vec<_> = slowest.into_iter().map(Mutex::new).collect();
         thread::scope(|scope| {
             let (mut here, mut threads) = (&waiting[..], Vec::new());
@@ -101,9 +101,9 @@ impl MultiHasher {
         });
     }
 
-    /// Go on with at most `most` bytes of a file from `offset`; return how many: fewer where it ends, or when cancelled.
+    /// Hash at most `most` bytes of a file from `offset` on. Returns their number: fewer if the file ends or the job is cancelled.
     ///
-    /// The file is read beside the hashes; after an error (`Source`) they have seen the bytes before it.
+    /// The file is read in parallel with hashing. After an error (`Source`), the bytes before it have been hashed.
     pub fn update_from(
         &mut self,
         sys: &dyn Sys,
@@ -115,11 +115,11 @@ impl MultiHasher {
         self.take_from(sys, (file, offset), most, job, |_, _| Ok(()))
     }
 
-    /// Copy at most `most` bytes from a file and offset to another, and go on with the very bytes that are written; return
-    /// how many: fewer where the source ends, or when cancelled.
+    /// Copy at most `most` bytes from a file and offset to another, and hash exactly the written bytes. Returns their number: fewer
+    /// if the source ends or the job is cancelled.
     ///
-    /// Reading, writing and hashing go side by side, and the disk begins to write meanwhile; nothing is made durable. After an
-    /// error (`Source` of the file that is read) an unknown part is written.
+    /// Reading, writing and hashing run in parallel, and the disk starts writing meanwhile; nothing is made durable. After an error
+    /// (`Source` if the source cannot be read) an unknown part is written.
     pub fn copy_from(
         &mut self,
         sys: &dyn Sys,
@@ -130,13 +130,13 @@ impl MultiHasher {
     ) -> Result<u64> {
         self.take_from(sys, source, most, job, |bytes, done| {
             write_all_at(sys, target, bytes, target_start + done).at("write", || "copy")?;
-            // Advice: where the kernel does not take it, the later sync takes longer.
+            // A hint: without it, the later sync only takes longer.
             let _ = sys.start_writeback(target, target_start + done, bytes.len() as u64);
             Ok(())
         })
     }
 
-    /// Go on with bytes of a file, each buffer of which is also given to `use_bytes` with the number of bytes before it.
+    /// Hash bytes of a file. Each buffer is also passed to `use_bytes`, with the number of bytes before it.
     fn take_from(
         &mut self,
         sys: &dyn Sys,
@@ -175,7 +175,7 @@ impl MultiHasher {
         &self.hashers
     }
 
-    /// Go on with those that `hashers` gave, which have seen the same bytes since.
+    /// Set hashers that `hashers` returned and that have hashed the same further bytes since.
     pub(crate) fn set_hashers(&mut self, hashers: Vec<Hasher>) {
         debug_assert!(hashers.iter().map(Hasher::algorithm).eq(self.algorithms()));
         self.hashers = hashers;
@@ -186,11 +186,11 @@ impl MultiHasher {
         self.hashers.iter().map(Hasher::digest).collect()
     }
 
-    /// Save the state at exactly the present offset: how many algorithms there are in a byte, then a frame of each.
+    /// Save the state at exactly the present offset: a byte with the number of algorithms, then a frame for each.
     ///
     /// Fails with `FailedPrecondition` when an algorithm cannot be saved there; see [`Hasher::save`].
     pub fn save(&self) -> Result<Vec<u8>> {
-        // Without the count, a state cut between two frames would pass for one of fewer algorithms.
+        // Without the count, a state that is cut between two frames would look like a state of fewer algorithms.
         let mut bytes = vec![self.count()];
         for hasher in &self.hashers {
             let saved = hasher.save();

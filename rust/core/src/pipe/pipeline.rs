@@ -1,4 +1,4 @@
-//! Buffers on their way through one or more hashes, a few at a time.
+//! The pipeline: passes buffers through one or more hashes, a few at a time.
 
 use std::cmp::Reverse;
 use std::mem;
@@ -13,7 +13,7 @@ use crate::digest::Algorithm;
 use crate::error::Result;
 use crate::hash::{Hasher, SavedState};
 
-/// How much of a buffer is filled while so many pipelines are fed that whole buffers would not fit into the processors' caches.
+/// The bytes that are filled of a buffer while many pipelines are fed: whole buffers would not fit into the processors' caches.
 const SMALL_PIECE: usize = 256 << 10;
 
 /// The most buffers of one pipeline.
@@ -62,7 +62,7 @@ impl Pipeline {
         Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }))
     }
 
-    /// How many bytes to put into each buffer.
+    /// The number of bytes to put into each buffer.
     pub(crate) fn stride(&self) -> usize {
         let needs_whole = self.0.lock().streams.iter().any(|stream| stream.algorithm() == Algorithm::Blake3);
         if needs_whole || HASHING.users() <= processors() { PIECE } else { SMALL_PIECE }
@@ -72,14 +72,14 @@ impl Pipeline {
     pub(crate) fn buffer(&self) -> Piece {
         let mut state = self.0.lock();
         let mut enough = 1;
-        // While nothing is under way, no buffer will be freed.
+        // If nothing is in progress, no buffer will become free.
         while state.free.len() < enough && (state.free.is_empty() || !state.is_quiet()) {
             let most = if Buffer::are_scarce() { FEW_BUFFERS } else { BUFFERS };
             if state.buffers() < most {
                 state.free.push(Buffer::take());
                 break;
             }
-            // Wait for several: a wake for each buffer would cost more than it gains.
+            // Wait for several buffers: a wake-up for each would cost more than it gains.
             enough = state.enough();
             state = self.0.help(state);
         }
@@ -88,9 +88,9 @@ impl Pipeline {
         Piece { memory, size: 0 }
     }
 
-    /// Hash these bytes after those fed before.
+    /// Hash these bytes after the ones that were fed before.
     ///
-    /// They come from `buffer`; the caller returns them by `release` when it is done with them.
+    /// They come from `buffer`. The caller returns them by `release` when it no longer needs them.
     pub(crate) fn feed(&self, bytes: &Bytes) {
         let mut state = self.0.lock();
         for stream in &mut state.streams {
@@ -99,9 +99,9 @@ impl Pipeline {
         self.0.run(state);
     }
 
-    /// Feed what `read` puts into buffers, until it does not fill one, or at most `most` bytes; return how many.
+    /// Feed the bytes that `read` puts into buffers, until it does not fill one, and at most `most`. Returns their number.
     ///
-    /// `read` gets a buffer and the number of bytes fed before. If it fails, those are hashed nonetheless.
+    /// `read` gets a buffer and the number of bytes fed before. If it fails, the bytes before are hashed all the same.
     pub(crate) fn fill(&self, most: u64, mut read: impl FnMut(&mut [u8], u64) -> Result<usize>) -> Result<u64> {
         let mut done = 0;
         while done < most {
@@ -138,7 +138,7 @@ impl Pipeline {
         self.release(Arc::new(buffer));
     }
 
-    /// Save the state of the first hash as it is after all bytes that were fed until now.
+    /// Save the state of the first hash after all bytes that have been fed so far.
     pub(crate) fn save(&self) -> Saving {
         let (to, saved) = sync_channel(1);
         let mut state = self.0.lock();
@@ -147,14 +147,14 @@ impl Pipeline {
         Saving { shared: Arc::clone(&self.0), saved }
     }
 
-    /// Whether all bytes that were fed are hashed, so that `with` does not wait.
+    /// Whether all fed bytes are hashed, so that `with` does not wait.
     pub(crate) fn is_at_rest(&self) -> bool {
         self.0.lock().is_quiet()
     }
 
-    /// Wait until all bytes that were fed are hashed, and use the first hasher.
+    /// Wait until all fed bytes are hashed, and use the first hasher.
     ///
-    /// If its offset is not that of the bytes fed, its work was lost, and the caller has to hash them again.
+    /// If its offset is not the number of bytes fed, its work was lost, and the caller must hash the bytes again.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&mut Hasher) -> T) -> T {
         self.0.quiet().streams[0].with(work)
     }
@@ -184,7 +184,7 @@ impl Pipeline {
 }
 
 impl Saving {
-    /// The state if it was saved, None if the hash was lost; itself if the hash has not come so far.
+    /// Return the state if it is saved, `None` if the hash was lost, or `Err(self)` if the hash has not reached the offset yet.
     pub(crate) fn poll(self) -> std::result::Result<Option<SavedState>, Self> {
         match self.saved.try_recv() {
             Ok(saved) => Ok(Some(saved)),
@@ -211,7 +211,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Give the steps that can be made now to the hash workers.
+    /// Pass the steps that can be made now to the hash workers.
     fn run(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         let mut tasks = Vec::new();
         for (index, stream) in state.streams.iter_mut().enumerate() {
@@ -221,12 +221,12 @@ impl Shared {
             }
         }
         drop(state);
-        // The slowest first: all others have to wait for it.
+        // The slowest algorithm comes first, because all others wait for it.
         tasks.sort_by_key(|task| Reverse(task.algorithm.slowness()));
         workers::add(tasks);
     }
 
-    /// Make a step that can be computed apart from the others, or else wait for a change.
+    /// Make a step that can be computed separately, or wait for a change if there is none.
     fn help<'a>(self: &'a Arc<Self>, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let Some(index) = state.streams.iter().position(Stream::front_is_apart) else {
             state.is_awaited = true;
@@ -243,7 +243,7 @@ impl Shared {
         self.lock()
     }
 
-    /// Wait until nothing is under way.
+    /// Wait until nothing is in progress.
     fn quiet(self: &Arc<Self>) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         while !state.is_quiet() {
@@ -272,7 +272,7 @@ impl Steps for Shared {
         let work = state.streams[stream].take();
         if work.is_none() {
             state.streams[stream].tasks -= 1;
-            // It may have saved a state.
+            // The step may have saved a state.
             self.notify(&mut state);
         }
         work
@@ -306,7 +306,7 @@ impl State {
         self.out + self.free.len()
     }
 
-    /// How many buffers have to be free to wake a thread that waits for one: a wake costs the hash worker time.
+    /// The number of buffers that must be free before a waiting thread is woken: a wake-up costs the hash worker time.
     fn enough(&self) -> usize {
         (self.buffers() / 2).max(1)
     }

@@ -4,7 +4,7 @@
 //! only while users and lent threads together are fewer than the processors. The hash workers (`workers.rs`) count as
 //! lent threads.
 //!
-//! A child of a fork has none of these threads. It finds that the count of forks has changed, and starts with new state.
+//! The child of a fork has none of these threads. It finds that the count of forks has changed, and starts with new state.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ use crate::threads::start;
 /// Threads that hash: as many as processors.
 pub(crate) static HASHING: Pool = Pool::new("steelyard-hash", processors);
 
-/// Threads that wait until the disk has written: they sleep, so their number does not depend on the processors.
+/// Threads that wait for the disk. They sleep, so their number does not depend on the processors.
 pub(crate) static WAITING: Pool = Pool::new("steelyard-sync", || 4);
 
 /// Threads that write buffered data of ingests. The caller limits how many there are.
@@ -56,7 +56,7 @@ struct Idle {
     calls: Sender<Call>,
 }
 
-/// A caller at work, until it is dropped.
+/// Counts a caller as at work until this is dropped.
 pub(crate) struct User(&'static State);
 
 impl Pool {
@@ -84,7 +84,7 @@ impl Pool {
         Some(Lent { name: self.name, state })
     }
 
-    /// Borrow a thread, whatever else is lent.
+    /// Borrow a thread, regardless of the number of lent threads.
     pub(crate) fn hire(&'static self) -> Lent {
         let state = self.here();
         state.lent.fetch_add(1, Ordering::AcqRel);
@@ -101,7 +101,7 @@ impl State {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Give the call to a thread that waits; return it if there is none.
+    /// Pass the call to an idle thread; return it if there is none.
     fn to_idle(&self, mut call: Call) -> Option<Call> {
         loop {
             let Some(idle) = self.idle().pop() else { return Some(call) };
@@ -120,7 +120,7 @@ impl State {
                 Ok(call) => {
                     let lent = run(call);
                     self.idle().push(Idle { thread, calls: calls.clone() });
-                    // Only now: before, a caller would find no idle thread and start another one.
+                    // The thread is returned only now: earlier, a caller would find no idle thread and start another one.
                     drop(lent);
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -154,15 +154,15 @@ pub(crate) struct Lent {
 }
 
 impl Lent {
-    /// Run a function on the thread, or on the caller's if the system refuses a new one: the caller may block. A panic
-    /// ends the function and nothing else.
+    /// Run a function on the thread, or on the caller's thread if the system refuses a new one: the caller may block. A panic only
+    /// ends the function.
     pub(crate) fn run(self, call: impl FnOnce() + Send + 'static) {
         if let Err(call) = self.send(Box::new(call)) {
             run(call);
         }
     }
 
-    /// Run a function on the thread without blocking; false, and nothing is done, if the system refuses a new one.
+    /// Run a function on the thread without blocking. Returns false, without running it, if the system refuses a new thread.
     pub(crate) fn try_run(self, call: impl FnOnce() + Send + 'static) -> bool {
         self.send(Box::new(call)).is_ok()
     }
@@ -191,12 +191,12 @@ impl Drop for Lent {
 
 /// Run a call, and return the borrowed thread.
 fn run((call, lent): Call) -> Lent {
-    // The panic hook has reported a panic by now, and the thread that waits for the result finds that it is missing.
+    // The panic hook has reported the panic, and the thread that waits for the result finds that it is missing.
     catch_unwind(AssertUnwindSafe(call)).ok();
     lent
 }
 
-/// A value for each process. A child of a fork gets a new one: a thread that exists only in the parent may hold the old locks.
+/// A value for each process. The child of a fork gets a new one: a thread that exists only in the parent may hold the old locks.
 pub(super) struct PerProcess<T: 'static> {
     first: OnceLock<Box<Own<T>>>,
 }
@@ -226,7 +226,7 @@ impl<T: Default> PerProcess<T> {
     }
 }
 
-/// How many threads can run at once, as the process was allowed when it first asked.
+/// The number of threads that can run at once, as it was at the first call in this process.
 pub(crate) fn processors() -> usize {
     static FOUND: OnceLock<usize> = OnceLock::new();
     *FOUND.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))

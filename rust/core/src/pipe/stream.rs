@@ -1,4 +1,4 @@
-//! The stream of bytes to one hash: a queue of buffers in order, and the hash of what came before them.
+//! The stream of bytes to one hash: a queue of buffers in order, and the hash of the bytes before them.
 
 use std::collections::VecDeque;
 use std::ops::Deref;
@@ -11,7 +11,7 @@ use crate::digest::Algorithm;
 use crate::hash::lanes::update_many;
 use crate::hash::{Hasher, SavedState, Subtree};
 
-/// A buffer of `PIECE` bytes, of which the first `size` count.
+/// A buffer of `PIECE` bytes, of which the first `size` are valid.
 pub(crate) struct Piece {
     pub(super) memory: Buffer,
     pub(crate) size: usize,
@@ -21,7 +21,7 @@ pub(crate) struct Piece {
 pub(crate) type Bytes = Arc<Piece>;
 
 impl Piece {
-    /// All of the buffer, to be filled.
+    /// The whole buffer, to be filled.
     pub(crate) fn room(&mut self) -> &mut [u8] {
         &mut self.memory
     }
@@ -30,7 +30,7 @@ impl Piece {
         self.size == self.memory.len()
     }
 
-    /// Add as many of the bytes as there is room for; return the rest.
+    /// Add as many bytes as fit. Returns the rest.
     pub(crate) fn add<'d>(&mut self, data: &'d [u8]) -> &'d [u8] {
         let room = &mut self.memory[self.size..];
         let (now, rest) = data.split_at(data.len().min(room.len()));
@@ -39,7 +39,7 @@ impl Piece {
         rest
     }
 
-    /// Fill with these bytes, as many as there is room for.
+    /// Fill with these bytes, as many as fit.
     pub(crate) fn fill(&mut self, data: &[u8]) {
         self.size = data.len().min(self.memory.len());
         self.memory[..self.size].copy_from_slice(&data[..self.size]);
@@ -57,24 +57,24 @@ impl Deref for Piece {
 /// An entry of the queue.
 enum Item {
     Bytes(Bytes),
-    /// Send the state that the hash has here.
+    /// Send the state of the hash at this point.
     Save(SyncSender<SavedState>),
 }
 
-/// A hash under way. The hasher is taken out while it is updated, so that the lock of the stream is free.
+/// A hash in progress. The hasher is taken out while it is updated, so that the lock of the stream is free.
 pub(super) struct Stream {
     algorithm: Algorithm,
-    /// None while a thread updates it.
+    /// `None` while a thread updates it.
     hasher: Option<Hasher>,
     queue: VecDeque<Item>,
     /// The offset of the first byte in the queue.
     position: u64,
-    /// Subtrees that are hashed ahead of earlier ones, in order; None for one that is not ready.
+    /// Subtrees that are hashed before earlier bytes, in order; `None` for one that is not ready.
     ahead: VecDeque<Option<Subtree>>,
     first_ahead: u64,
-    /// Its tasks: those that wait for a hash worker, and those under way.
+    /// The number of its tasks: waiting for a hash worker, or in progress.
     pub(super) tasks: usize,
-    /// An update panicked. Further bytes are dropped, and the hasher has seen nothing.
+    /// Set after an update has panicked. Further bytes are dropped, and the hasher is replaced by one that has hashed nothing.
     lost: bool,
     /// Whether a saved state was sent, or can no longer be, since this was last cleared.
     pub(super) answered: bool,
@@ -82,9 +82,9 @@ pub(super) struct Stream {
 
 /// A step that can be made now.
 pub(super) enum Work {
-    /// The next bytes, and the hasher that must see them.
+    /// The next bytes, and the hasher for them.
     Next(Hasher, Bytes),
-    /// Bytes whose hash depends on none before them, where they begin, and their ordinal.
+    /// Bytes that can be hashed separately from earlier bytes, with their offset and their ordinal.
     Apart(u64, u64, Bytes),
 }
 
@@ -128,17 +128,17 @@ impl Stream {
     pub(super) fn save(&mut self, to: SyncSender<SavedState>) {
         if !self.lost {
             self.queue.push_back(Item::Save(to));
-            // At once, if nothing is before it: no worker is needed.
+            // The request is answered at once if nothing is before it in the queue: no worker is needed.
             self.answer_saves();
         }
     }
 
-    /// Whether nothing is under way or waiting, and no worker is about to look.
+    /// Whether nothing is in progress or waiting, and no worker is about to check the queue.
     pub(super) fn is_quiet(&self) -> bool {
         self.tasks == 0 && self.queue.is_empty() && self.ahead.is_empty() && self.hasher.is_some()
     }
 
-    /// Use the hasher of a quiet stream. The next bytes follow those that it has seen by then.
+    /// Use the hasher of a quiet stream. Further bytes continue at the hasher's offset after that.
     pub(super) fn with<T>(&mut self, work: impl FnOnce(&mut Hasher) -> T) -> T {
         debug_assert!(self.is_quiet());
         let mut hasher = self.hasher.take().unwrap_or_else(|| Hasher::new(self.algorithm));
@@ -157,13 +157,13 @@ impl Stream {
         let most = if self.front_is_apart() {
             self.queue.len()
         } else {
-            // The step after the one under way gets its task when that has ended.
+            // The step after the one in progress gets its task when that one has ended.
             usize::from(!self.queue.is_empty() && self.ahead.is_empty() && self.hasher.is_some())
         };
         self.tasks < most
     }
 
-    /// Whether the next bytes can be hashed without those before them.
+    /// Whether the next bytes can be hashed separately from earlier bytes.
     pub(super) fn front_is_apart(&self) -> bool {
         let Some(Item::Bytes(bytes)) = self.queue.front() else { return false };
         Subtree::fits(self.algorithm, self.position, bytes.size) && self.hasher.is_some()
@@ -191,7 +191,7 @@ impl Stream {
         Some(Work::Next(hasher, bytes))
     }
 
-    /// Take back a step that was made; return its bytes.
+    /// Take back a finished step. Returns its bytes.
     pub(super) fn put(&mut self, done: Done) -> Bytes {
         match done.result {
             Outcome::Next(hasher) => self.hasher = Some(hasher),
@@ -220,7 +220,7 @@ impl Stream {
         }
     }
 
-    /// Join the subtrees that are ready to the hash, in their order.
+    /// Add the finished subtrees to the hash, in their order.
     fn join_ahead(&mut self) {
         let Some(hasher) = &mut self.hasher else { return };
         while let Some(Some(subtree)) = self.ahead.front() {
@@ -236,7 +236,7 @@ impl Stream {
         while self.ahead.is_empty()
             && let Some(Item::Save(to)) = self.queue.front()
         {
-            // The receiver may be gone.
+            // The receiver may have been dropped.
             to.send(hasher.save()).ok();
             self.queue.pop_front();
             self.answered = true;
@@ -263,7 +263,7 @@ fn trap(bytes: &[u8]) {
 }
 
 impl Work {
-    /// Make the steps of several streams, side by side unless one of them is apart.
+    /// Make the steps of several streams: side by side, unless one is a separate subtree.
     pub(super) fn run_all(works: Vec<Self>) -> Vec<Done> {
         if works.len() < 2 || works.iter().any(|work| matches!(work, Self::Apart(..))) {
             return works.into_iter().map(Self::run).collect();
@@ -284,13 +284,13 @@ impl Work {
         }));
         let done = next.into_iter().zip(before).map(|((hasher, bytes), before)| match is_done {
             Ok(()) => Done { bytes, result: Outcome::Next(hasher) },
-            // One of them panicked. Each is tried alone, so that only that one is lost.
+            // One of them has panicked. Each is tried alone, so that only that one is lost.
             Err(_) => Self::Next(before, bytes).run(),
         });
         done.collect()
     }
 
-    /// Make the step. A panic is caught: the hash is then lost and has to be computed again.
+    /// Make the step. A panic is caught; the hash is then lost and must be computed again.
     pub(super) fn run(self) -> Done {
         match self {
             Self::Next(mut hasher, bytes) => {

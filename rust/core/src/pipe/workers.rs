@@ -14,12 +14,12 @@ use crate::digest::Algorithm;
 /// The most streams that are hashed side by side: the widest registers have as many lanes.
 const WIDTH: usize = 16;
 
-/// A pipeline, as the workers see it.
+/// The interface of a pipeline to the workers.
 pub(super) trait Steps: Send + Sync {
-    /// Take the next step of a stream; None if there is none any more.
+    /// Take the next step of a stream; `None` if there is none.
     fn begin(&self, stream: usize) -> Option<Work>;
 
-    /// Take back a step that was made; whether the stream has another one.
+    /// Take back a finished step. Returns whether the stream has another one.
     fn end(&self, stream: usize, done: Done) -> bool;
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Task {
 #[derive(Default)]
 struct Queue {
     tasks: VecDeque<Task>,
-    /// The threads at work.
+    /// The number of running workers.
     threads: usize,
 }
 
@@ -53,7 +53,7 @@ pub(super) fn add(tasks: Vec<Task>) {
         if !started {
             queue.threads -= 1;
             if queue.threads == 0 && !queue.tasks.is_empty() {
-                // There is no worker at all. The caller does the work, as it would wait forever otherwise; it is never an event loop.
+                // There is no worker. The caller does the work, because it would wait forever otherwise; it is never an event loop.
                 queue.threads += 1;
                 drop(queue);
                 work();
@@ -97,7 +97,7 @@ fn again(tasks: Vec<Task>) {
     for task in tasks {
         let mut queue = queue();
         if queue.tasks.iter().all(|other| Arc::ptr_eq(&other.pipeline, &task.pipeline)) {
-            // Several hashes of the same bytes: the worker of the slowest one goes on with it.
+            // With several hashes of the same bytes, the worker of the slowest hash continues with it.
             queue.tasks.push_front(task);
         } else {
             queue.tasks.push_back(task);
@@ -106,12 +106,12 @@ fn again(tasks: Vec<Task>) {
 }
 
 impl Queue {
-    /// The task that has waited longest, and those that can be hashed side by side with it.
+    /// Take the task that has waited longest, and the tasks that can be hashed side by side with it.
     fn next(&mut self) -> Vec<Task> {
         let Some(first) = self.tasks.pop_front() else { return Vec::new() };
         let kind = kind(first.algorithm);
         let alike = 1 + self.tasks.iter().filter(|task| self::kind(task.algorithm) == kind).count();
-        // A few tasks are divided among the workers: few lanes are no faster than as many processors.
+        // Few tasks are divided among the workers: few lanes are no faster than the same number of processors.
         let most = match kind {
             Kind::Tree => 1,
             Kind::Words(_) if alike >= WIDTH => WIDTH,
@@ -132,7 +132,7 @@ impl Queue {
 /// Hashes that can be computed side by side.
 #[derive(PartialEq, Eq)]
 enum Kind {
-    /// Hashes with words of so many bits.
+    /// Hashes with words of this many bits.
     Words(u8),
     /// BLAKE3, which fills the lanes with parts of one blob.
     Tree,

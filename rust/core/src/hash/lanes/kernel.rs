@@ -1,4 +1,4 @@
-//! The ways to compress blocks: one stream, and several at once where the CPU has instructions for it.
+//! The kernels that compress blocks: of one stream, and of several at once if the CPU has instructions for it.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ pub(super) const MOST_LANES: usize = 16;
 /// A function that compresses equally many blocks into each of several states.
 pub(super) struct Kernel {
     pub(super) name: &'static str,
-    /// How many states it takes, always all of them.
+    /// The number of states in each call.
     pub(super) lanes: usize,
     /// Whether this CPU can run it.
     pub(super) available: fn() -> bool,
@@ -24,9 +24,9 @@ pub(super) struct Kernel {
 type Compress = fn(&mut [[u32; 8]], &[Input<'_>]);
 
 impl Kernel {
-    /// Compress each input into the state at the same place.
+    /// Compress each input into the state with the same index.
     ///
-    /// There must be one of each for every lane, and all inputs must have the same number of blocks.
+    /// There must be a state and an input for every lane, and all inputs must have the same number of blocks.
     pub(super) fn compress(&self, words: &mut [[u32; 8]], inputs: &[Input<'_>]) {
         debug_assert!(inputs.iter().all(|input| input.now.len() == inputs[0].now.len()));
         (self.compress)(words, inputs);
@@ -39,7 +39,7 @@ impl fmt::Debug for Kernel {
     }
 }
 
-/// The kernels, the narrow ones first. The first one, for one stream, is on every CPU: the `sha2` crate's function.
+/// The kernels, the narrow ones first. The first one, for one stream, works on every CPU: the function of the `sha2` crate.
 pub(super) const KERNELS: &[Kernel] = &[
     Kernel {
         name: "one stream",

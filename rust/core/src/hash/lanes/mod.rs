@@ -1,10 +1,10 @@
 //! Many hashes on one core.
 //!
-//! The hash of one blob is a chain of steps that wait for each other, so it leaves most of a core idle. Several blobs
-//! can share the core: their states lie side by side in the lanes of wide registers, or their instructions alternate.
-//! [`digest_many`] does so for blobs in memory, [`update_many`] for hashers that run.
+//! The hash of one blob is a chain of dependent steps, so it leaves most of a core idle. Several blobs can share the core:
+//! their states are in the lanes of wide registers, or their instructions alternate. [`digest_many`] does this for blobs in
+//! memory, [`update_many`] for running hashers.
 //!
-//! Neither starts a thread. The results are those of [`Hasher`], bit by bit, whatever the CPU has.
+//! Neither starts a thread. The results are identical to those of [`Hasher`] on every CPU.
 
 #[cfg(target_arch = "x86_64")]
 mod constants;
@@ -25,17 +25,18 @@ use crate::digest::{Algorithm, Digest};
 use plan::Plan;
 use schedule::{Job, run};
 
-/// Blobs whose ends are padded and compressed together: enough to fill the lanes over and over, few enough for the
-/// nearest cache.
+/// The number of blobs whose ends are padded and compressed together: enough to fill the lanes many times, and few enough for
+/// the nearest cache.
 const ENDS: usize = 64;
 
-/// Give the digests of blobs, in their order.
+/// Return the digests of blobs, in their order.
 ///
-/// Two or more blobs of SHA-256 share a core; one that is far longer than all others together gains little. BLAKE3 fills
-/// the lanes with parts of one blob. SHA-384 and SHA-512 go one blob after another: few programs store many blobs by them.
+/// With SHA-256, two or more blobs share a core; a blob that is far longer than all others together gains little. BLAKE3 fills
+/// the lanes with parts of one blob. With SHA-384 and SHA-512, blobs are hashed one after another, because few programs store many
+/// blobs by them.
 ///
-/// Cost: up to 40 bytes of memory for each blob, besides the result. The first call in a process that has several
-/// streams, here or in [`update_many`], takes some 0.2 ms to find the fastest way.
+/// Cost: up to 40 bytes of memory for each blob, besides the result. The first call with several streams in a process, here or
+/// in [`update_many`], takes about 0.2 ms to measure the fastest kernels.
 pub fn digest_many(algorithm: Algorithm, blobs: &[&[u8]]) -> Vec<Digest> {
     if algorithm == Algorithm::Sha256 && blobs.len() > 1 {
         return sha256_all(Plan::of_this_cpu(), blobs);
@@ -56,7 +57,7 @@ fn sha256_all(plan: &Plan, blobs: &[&[u8]]) -> Vec<Digest> {
     let mut states = vec![sha2_state::SHA256; blobs.len()];
     let bodies = states.iter_mut().zip(&order).map(|(words, index)| Job { words, blocks: blobs[*index].as_chunks().0 });
     run(plan, bodies);
-    // Then the padded ends, one or two blocks each: apart, so that they too lie side by side.
+    // Then the padded ends, one or two blocks each, in a separate pass, so that they fill the lanes too.
     let mut digests = vec![Digest::new(algorithm, &[0; 64][..algorithm.digest_size()]); blobs.len()];
     let mut ends = Vec::with_capacity(ENDS);
     for (states, order) in states.chunks_mut(ENDS).zip(order.chunks(ENDS)) {
@@ -75,15 +76,15 @@ fn sha256_all(plan: &Plan, blobs: &[&[u8]]) -> Vec<Digest> {
     digests
 }
 
-/// Let each hasher go on with the bytes beside it.
+/// Update each hasher with its bytes.
 ///
-/// As if [`Hasher::update`] were called for each; the algorithms, lengths and offsets may differ. Long pieces of similar
+/// The effect is the same as [`Hasher::update`] for each. Algorithms, lengths and offsets may differ. Long pieces of similar
 /// lengths gain most.
 pub fn update_many(updates: &mut [(&mut Hasher, &[u8])]) {
     update_all(Plan::of_this_cpu, updates);
 }
 
-/// The plan is asked for only when there are jobs for it, as it takes time to make one.
+/// Update all hashers. The plan is requested only if there are jobs for it, because making one takes time.
 fn update_all<'p>(plan: impl FnOnce() -> &'p Plan, updates: &mut [(&mut Hasher, &[u8])]) {
     let mut jobs = Vec::new();
     for (hasher, data) in updates {

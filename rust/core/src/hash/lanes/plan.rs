@@ -1,9 +1,9 @@
-//! Which kernel to use for how many streams: measured once in each process.
+//! The choice of a kernel for each number of streams, measured once in each process.
 //!
-//! The kernels' worth differs too much between CPUs to be written down. Two interleaved streams of SHA instructions
-//! gain 20 % on some and 60 % on others, and a wide kernel with a few streams wastes its other lanes. So each kernel is
-//! timed for a few microseconds, as kernels of operating systems do when they choose how to compute parity. A wrong
-//! choice, should the machine be busy, costs time and nothing else.
+//! The speed of the kernels differs too much between CPUs for a fixed choice. Two interleaved streams of SHA instructions gain
+//! 20 % on some CPUs and 60 % on others, and a wide kernel with few streams wastes its other lanes. So each kernel is timed for
+//! a few microseconds, as operating systems do to choose their parity functions. A wrong choice on a busy machine only costs
+//! time.
 
 use std::hint::black_box;
 use std::sync::OnceLock;
@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use super::kernel::{KERNELS, Kernel, MOST_LANES};
 use crate::hash::prefetch::{BLOCK, Input};
 
-/// The work for which each kernel is timed: this many blocks of each of `MOST_LANES` streams.
+/// The work for timing a kernel: this many blocks of each of `MOST_LANES` streams.
 const BLOCKS: usize = 8;
-/// The shortest of as many times counts.
+/// The number of rounds of timing, of which the shortest time counts.
 const ROUNDS: usize = 5;
-/// A wider kernel must gain as much to be preferred, so that noise does not decide between equals.
+/// A wider kernel is preferred only if it gains at least this factor, so that noise does not decide between equal kernels.
 const WORTHWHILE: f64 = 1.05;
 
 /// The kernel for each number of streams.
@@ -24,7 +24,7 @@ const WORTHWHILE: f64 = 1.05;
 pub(super) struct Plan {
     /// Indexed by the number of streams that are ready, less one.
     by_streams: [&'static Kernel; MOST_LANES],
-    /// How many streams to keep going while there are more.
+    /// The number of streams to process at a time while there are more.
     lanes: usize,
 }
 
@@ -35,13 +35,14 @@ impl Plan {
         PLAN.get_or_init(Self::measured)
     }
 
-    /// A plan for kernels that compress as many blocks in the time of one by the first, when all lanes are used.
+    /// Make a plan from the gain of each kernel: the blocks that it compresses, with all lanes in use, in the time in which the first kernel
+    /// compresses one.
     ///
-    /// The first kernel must be that of one stream.
+    /// The first kernel must be the one for a single stream.
     pub(super) fn new(gains: &[(&'static Kernel, f64)]) -> Self {
         let by_streams = std::array::from_fn(|index| {
             let mut best = (gains[0].0, 0.0);
-            // One stream uses the first kernel: a wider one could at best be as fast.
+            // A single stream uses the first kernel, because a wider one could at best be as fast.
             let candidates = if index == 0 { &gains[..1] } else { gains };
             for &(kernel, gain) in candidates {
                 let used = share(index + 1, kernel.lanes);
@@ -55,27 +56,27 @@ impl Plan {
         Self { by_streams, lanes }
     }
 
-    /// The plan that uses that kernel for everything.
+    /// A plan that uses this kernel for everything.
     pub(super) fn only(kernel: &'static Kernel) -> Self {
         Self::new(&[(kernel, 1.0)])
     }
 
-    /// How many streams to keep going while there are more.
+    /// The number of streams to process at a time while there are more.
     pub(super) fn lanes(&self) -> usize {
         self.lanes
     }
 
-    /// The kernel for that many streams; none for no streams.
+    /// The kernel for this number of streams; `None` for no streams.
     pub(super) fn kernel(&self, streams: usize) -> Option<&'static Kernel> {
         let last = streams.min(MOST_LANES).checked_sub(1)?;
         Some(self.by_streams[last])
     }
 
-    /// Time the kernels that this CPU can run and plan by that.
+    /// Time the kernels that this CPU can run, and make a plan from the results.
     pub(super) fn measured() -> Self {
         let kernels: Vec<_> = KERNELS.iter().filter(|kernel| (kernel.available)()).collect();
         let mut shortest = vec![Duration::MAX; kernels.len()];
-        // All kernels in each round: a disturbance, or the slow start of wide registers, then affects all of them.
+        // Each round times all kernels, so that a disturbance, or the slow start of wide registers, affects all of them.
         for _ in 0..ROUNDS {
             for (kernel, shortest) in kernels.iter().zip(&mut shortest) {
                 *shortest = time(kernel).min(*shortest);
@@ -91,7 +92,7 @@ impl Plan {
     }
 }
 
-/// How long the kernel takes for `BLOCKS` blocks of each of `MOST_LANES` streams.
+/// The time of the kernel for `BLOCKS` blocks of each of `MOST_LANES` streams.
 fn time(kernel: &Kernel) -> Duration {
     let blocks = [[0; BLOCK]; BLOCKS];
     let input = Input { now: &blocks, then: &[] };
@@ -105,7 +106,7 @@ fn time(kernel: &Kernel) -> Duration {
     start.elapsed()
 }
 
-/// The part of the lanes that so many streams use.
+/// The fraction of the lanes that `streams` streams use.
 fn share(streams: usize, lanes: usize) -> f64 {
     let float = |count: usize| f64::from(u16::try_from(count).unwrap_or(u16::MAX));
     float(streams.min(lanes)) / float(lanes)

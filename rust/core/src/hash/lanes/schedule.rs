@@ -1,4 +1,4 @@
-//! Feeding lanes: streams of different lengths advance together, in steps as long as the shortest.
+//! The assignment of streams to lanes: streams of different lengths advance together, in steps as long as the shortest.
 
 use std::cmp::Reverse;
 
@@ -19,10 +19,10 @@ const LONGEST_STEP: usize = 64;
 
 /// Compress all blocks of all jobs.
 ///
-/// The longest should come first: a long one that comes last runs alone for most of its length.
+/// The longest job should come first: a long job at the end runs alone for most of its length.
 pub(super) fn run<'a>(plan: &Plan, jobs: impl Iterator<Item = Job<'a>>) {
     let mut jobs = jobs.filter(|job| !job.blocks.is_empty());
-    // The running jobs, and as many waiting ones, whose memory can be prefetched.
+    // The running jobs, and the same number of waiting jobs, whose memory can be prefetched.
     let mut ready: Vec<Job<'_>> = Vec::with_capacity(2 * plan.lanes());
     loop {
         ready.extend(jobs.by_ref().take(2 * plan.lanes() - ready.len()));
@@ -46,7 +46,7 @@ fn advance(kernel: &Kernel, going: &mut [Job<'_>], waiting: &[Job<'_>]) {
     let active = &mut going[..active];
     let longest = if crowded { LONGEST_STEP } else { usize::MAX };
     let step = active.iter().map(|job| job.blocks.len()).fold(longest, usize::min);
-    // Lanes without a stream compress the first one's blocks into words that are never read.
+    // Lanes without a stream compress the blocks of the first stream into words that are never read.
     let mut words = [[0; 8]; MOST_LANES];
     let idle = Input { now: &active[0].blocks[..step], then: &[] };
     let mut inputs = [idle; MOST_LANES];

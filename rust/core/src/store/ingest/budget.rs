@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Bytes of a buffer into which small writes are copied, one after the other.
 pub(super) const BUFFER: usize = 64 << 10;
 
-/// The smallest share: the bytes that a program writes at once should fit.
+/// The smallest share: it should hold the bytes of one typical write.
 const LEAST: usize = 64 << 10;
 
-/// The largest share: a few of the largest pieces, so that a stream of them does not wait for each. More would hide nothing,
-/// because hashing is slower than copying.
+/// The largest share: a few of the largest pieces, so that a stream need not wait after each piece. More would not help, because
+/// hashing is slower than copying.
 const MOST: usize = 4 << 20;
 
-/// A few unused buffers are kept: memory that was written to once is cheaper than new memory.
+/// The most unused buffers that are kept: used memory is cheaper than new memory, whose pages the kernel must provide first.
 const SPARE: usize = 32;
 
 /// Immutable bytes of another owner.
@@ -32,13 +32,13 @@ pub(crate) struct Budget {
     spare: Mutex<Vec<Vec<u8>>>,
 }
 
-/// A writer that waits; counted until it is dropped.
+/// Counts a waiting writer until this is dropped.
 pub(super) struct Waiter(Arc<Budget>);
 
-/// Bytes in memory, which count until it is dropped.
+/// Bytes in memory. They count against the budget until this is dropped.
 pub(super) struct Segment {
     bytes: Bytes,
-    /// The number of bytes from the start that count.
+    /// The number of valid bytes, from the start.
     size: usize,
     cost: usize,
     budget: Arc<Budget>,
@@ -55,7 +55,7 @@ impl Budget {
         Arc::new(Self { limit, used, in_use, waiters, spare: Mutex::default() })
     }
 
-    /// How many bytes a write buffer may hold while there are as many as now.
+    /// The bytes that each write buffer may hold, given the present number of write buffers.
     pub(super) fn share(&self) -> usize {
         // A part of it is for bytes that were taken and are being written.
         ((self.limit - self.limit / 8) / self.buffers_in_use().max(1)).clamp(LEAST, MOST)
@@ -66,7 +66,7 @@ impl Budget {
         self.in_use.load(Ordering::Relaxed)
     }
 
-    /// Count a write buffer that gets its first bytes, or has lost its last.
+    /// Count a write buffer that gets its first bytes, or no longer count one that is empty.
     pub(super) fn count_buffer(&self, has_bytes: bool) {
         if has_bytes {
             self.in_use.fetch_add(1, Ordering::Relaxed);
@@ -86,7 +86,7 @@ impl Budget {
         self.waiters.load(Ordering::Relaxed) > 0
     }
 
-    /// A buffer for copies; None if there is no memory left.
+    /// Return a buffer for copies; `None` if no memory is left.
     pub(super) fn buffer(self: &Arc<Self>) -> Option<Segment> {
         let budget = self.spend(BUFFER)?;
         let spare = self.spare().pop();
@@ -94,7 +94,7 @@ impl Budget {
         Some(Segment { bytes, size: 0, cost: BUFFER, budget })
     }
 
-    /// Hold bytes; None, and they are dropped, if there is no memory left for them.
+    /// Hold bytes. If no memory is left for them, they are dropped, and `None` is returned.
     pub(super) fn hold(self: &Arc<Self>, bytes: Lasting) -> Option<Segment> {
         let size = (*bytes).as_ref().len();
         let budget = self.spend(size)?;
@@ -119,7 +119,7 @@ impl Drop for Waiter {
 }
 
 impl Segment {
-    /// How many more bytes can be copied to its end.
+    /// The bytes that can still be copied to its end.
     pub(super) fn room(&self) -> usize {
         match &self.bytes {
             Bytes::Copied(_) => BUFFER - self.size,
@@ -127,7 +127,7 @@ impl Segment {
         }
     }
 
-    /// Copy as many of the bytes as there is room for; return the rest.
+    /// Copy as many bytes as fit. Returns the rest.
     pub(super) fn fill<'d>(&mut self, data: &'d [u8]) -> &'d [u8] {
         let (now, rest) = data.split_at(data.len().min(self.room()));
         if let Bytes::Copied(bytes) = &mut self.bytes {

@@ -1,4 +1,4 @@
-//! Checkpoints: bytes on the disk first, then a slot that counts them.
+//! Checkpoints: first the bytes are made durable, then a slot that counts them.
 //!
 //! A long write makes checkpoints while it continues: a thread waits for the disk while more is written and hashed. A call that
 //! reads the slots, releases the ref or truncates to less than they count first waits for that thread.
@@ -20,7 +20,7 @@ impl Inner {
     /// Write all pending bytes and make everything durable, unless it already is.
     pub(super) fn settle(&mut self, volume: &Arc<Volume>) -> Result<()> {
         self.flush(volume)?;
-        // The flush may have begun a checkpoint, and nothing is settled before that has ended.
+        // The flush may have begun a checkpoint, which must end first.
         self.rejoin()?;
         if !self.dirty {
             return Ok(());
@@ -31,7 +31,7 @@ impl Inner {
 
     /// Make a checkpoint now, on this thread.
     fn checkpoint(&mut self, volume: &Volume) -> Result<()> {
-        // The kernel reports a failed sync once: a second sync beside it could take that away from the one that counts.
+        // The kernel reports a failed sync only once: a concurrent second sync could get the report that the checkpoint needs.
         self.rejoin()?;
         self.sync_written(volume)?;
         self.check_own(volume)?;
@@ -46,7 +46,7 @@ impl Inner {
 
     /// Begin a checkpoint of what is written now; another thread completes it if there is one.
     pub(super) fn begin_checkpoint(&mut self, volume: &Arc<Volume>) -> Result<()> {
-        // One at a time: a disk that is too slow for that slows the writer down.
+        // Only one checkpoint at a time: a disk that is too slow for that slows down the writer.
         self.rejoin()?;
         let Some(lent) = WAITING.lend() else {
             return self.checkpoint(volume);
@@ -61,9 +61,9 @@ impl Inner {
         named.away = Some(Away { back, offset: self.written, process: Process::current() });
         self.dirty = false;
         lent.run(move || {
-            // DURABILITY: the bytes that the slot counts are on the disk before it is; those written meanwhile may be.
+            // DURABILITY: the bytes that the slot counts are durable before the slot is; bytes that are written meanwhile may be durable or not.
             let result = volume.sys.sync_data(data.as_fd()).at("fdatasync", || path).and_then(|()| {
-                // Without a state of the hash the slot still counts the bytes; a resume reads them again.
+                // Without a saved hash state the slot still counts the bytes; a resume then reads them again.
                 if let Some(saved) = saved.wait() {
                     (slot.hash_offset, slot.hash_state) = (saved.offset, saved.bytes);
                 }
@@ -71,15 +71,15 @@ impl Inner {
                 own.check(&volume)?;
                 control.checkpoint(&Place::of(&volume)?, slot)
             });
-            // Before the result is sent: the commit that waits for it then checks whether the data is open for writing.
+            // The data is closed before the result is sent: the waiting commit then checks whether the data is open for writing.
             drop(data);
-            // No thread waits any more only if the ingest was forgotten by a panic.
+            // This fails only if no thread waits any more, because a panic has dropped the ingest.
             give.send((control, result)).ok();
         });
         Ok(())
     }
 
-    /// Wait for the checkpoint under way, if there is one. Its failure poisons the ingest.
+    /// Wait for the checkpoint in progress, if there is one. Its failure poisons the ingest.
     pub(super) fn rejoin(&mut self) -> Result<()> {
         let Some(away) = self.away() else { return Ok(()) };
         let is_here = away.process.is_current();
@@ -87,7 +87,7 @@ impl Inner {
         self.take_back(offset, came_back)
     }
 
-    /// Do the same if it has ended.
+    /// Like `rejoin`, but only if the checkpoint has ended; it does not wait.
     pub(super) fn rejoin_if_done(&mut self) -> Result<()> {
         let Some(away) = self.away() else { return Ok(()) };
         let (offset, came_back) = (away.offset, away.back.try_recv());
@@ -121,14 +121,14 @@ impl Inner {
         self.poisoning(result)
     }
 
-    /// The bytes that the last checkpoint covers, or the one under way will.
+    /// The bytes that the last checkpoint covers, or will cover if it is in progress.
     pub(super) fn covered(&self) -> u64 {
         self.away().map_or(self.durable, |away| away.offset)
     }
 
-    /// DURABILITY: before a slot or a blob's name says that these bytes are there, they are.
+    /// DURABILITY: the bytes are durable before a slot counts them or a blob gets its name.
     ///
-    /// No checkpoint may be under way.
+    /// No checkpoint may be in progress.
     pub(super) fn sync_written(&self, volume: &Volume) -> Result<()> {
         let synced = volume.sys.sync_data(self.data()?);
         synced.at("fdatasync", || self.data_path(volume))

@@ -17,7 +17,7 @@ use crate::model::{Info, Labels, check_labels};
 use crate::volume::Published;
 use crate::waiting::{self, Caller, for_caller};
 
-/// The caller of a commit, which no longer wants the result once the ingest is being closed.
+/// The caller of a commit. It no longer wants the result once the ingest is being closed.
 struct UntilClosed {
     is_closing: Arc<AtomicBool>,
     caller: Option<Arc<dyn Caller>>,
@@ -41,15 +41,16 @@ pub struct Sealed {
     pub digest: Digest,
     /// Its size, in bytes.
     pub size: u64,
-    /// Where this process can read the bytes, as long as the ingest is open.
+    /// The path at which this process can read the bytes, as long as the ingest is open.
     pub path: PathBuf,
 }
 
 impl Ingest {
-    /// Publish the bytes under their digest, and close the ingest whatever happens.
+    /// Publish the bytes under their digest, and close the ingest in any case.
     ///
-    /// `UnexpectedSize`, `UnexpectedDigest`, `InvalidLabel`: the bytes are kept, durably. `AlreadyExists`: they are gone.
-    /// Any other error: the last checkpoint counts, or the blob is stored whole without having been acknowledged.
+    /// After `UnexpectedSize`, `UnexpectedDigest` or `InvalidLabel` the bytes are kept durably; after `AlreadyExists` they are
+    /// removed. After any other error either the ingest remains as of its last checkpoint, or the complete blob is stored without an
+    /// acknowledgement.
     pub fn commit(&self, size: Option<u64>, expected: Option<&Digest>, labels: Option<&Labels>) -> Result<Info> {
         let mut inner = self.lock_to_commit();
         if let Some(reason) = inner.phase.reason(&self.name) {
@@ -67,8 +68,8 @@ impl Ingest {
         result
     }
 
-    /// Check size and digest as a commit does, and make all bytes durable. The ingest stays open, and nothing is published: this is
-    /// for bytes that get their name in another store.
+    /// Check size and digest as a commit does, and make all bytes durable. The ingest stays open and nothing is published: another
+    /// store publishes the bytes.
     pub fn seal(&self, size: Option<u64>, expected: Option<&Digest>) -> Result<Sealed> {
         self.with(|inner| {
             inner.flush(self.volume())?;
@@ -89,10 +90,10 @@ impl Ingest {
         labels: Option<&Labels>,
     ) -> Result<Info> {
         inner.flush(self.volume())?;
-        // Also the checkpoint that the flush may have begun: its failure must be known before anything is published.
+        // The flush may have begun a checkpoint. Its failure must be known before anything is published.
         inner.rejoin()?;
         inner.write_buffer.set_written(inner.written);
-        // Before the blob is looked for: a lease that has ended keeps the bytes, like a wrong digest.
+        // This comes before the look for the blob: if the lease has ended, the bytes are kept, as after a wrong digest.
         let enter = |digest: Digest| self.volume().enter(self.lease.as_deref(), &[digest], &self.name).map(|()| digest);
         let checked = self.check(inner, size, expected, labels).and_then(enter);
         let digest = match checked {
@@ -103,7 +104,7 @@ impl Ingest {
                 return Err(error);
             }
         };
-        // DURABILITY: before the blob has a name its bytes are on the disk; a power cut leaves the ingest.
+        // DURABILITY: the bytes are durable before the blob has a name; a power cut leaves the ingest.
         inner.sync_written(self.volume())?;
         let created_ns = self.volume().sys.now_ns();
         let size = inner.written;
@@ -118,10 +119,10 @@ impl Ingest {
                     Published::Existed | Published::Healed => Err(Error::AlreadyExists { digest: digest.to_string() }),
                 }
             }
-            // The ingest of that name may be another writer's by now.
+            // The ingest of this name may belong to another writer by now.
             Err(error @ (Error::Aborted { .. } | Error::FailedPrecondition { .. })) => Err(error),
             Err(error) => {
-                // The bytes are synced; should they still be ours, a resume finds all of them.
+                // The bytes are synced. If they still belong to this writer, a resume finds all of them.
                 inner.settle(self.volume()).ok();
                 self.sweep().ok();
                 Err(error)
@@ -165,14 +166,14 @@ impl Ingest {
         }
     }
 
-    /// Remove the files of the ingest that publication has left.
+    /// Remove the files of the ingest that remain after publication.
     fn discard(&self, inner: &Inner, published: Published) -> Result<()> {
         if !inner.is_named() {
             return Ok(());
         }
         let removed = Place::of(self.volume())?.remove(&ingest_name(&self.name));
         match published {
-            // The data was renamed away, so what remains is garbage, which is invisible and is swept by the next writer.
+            // The data was renamed, so the remaining files are garbage: they are invisible, and the next writer removes them.
             Published::New { .. } | Published::Healed => Ok(()),
             Published::Existed => removed,
         }

@@ -1,4 +1,4 @@
-//! An ingest's directory: finding it, making it, its checkpoints, and removing it.
+//! An ingest's directory: how it is found, created, checkpointed and removed.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -25,14 +25,13 @@ pub(super) struct Place<'a> {
 pub(super) enum Found {
     /// Nothing.
     Absent,
-    /// The remains of a crash, a finished commit or a damaged disk: nothing that could be resumed. With its directory, if it
-    /// is one.
+    /// The remains of a crash, a finished commit or a damaged disk, which cannot be resumed. With the directory, if it is one.
     Garbage(Option<Fd>),
     /// An ingest.
     Whole(Box<Whole>),
 }
 
-/// An ingest as the disk has it.
+/// The state of an ingest on the disk.
 pub(super) struct Whole {
     pub(super) dir: Fd,
     pub(super) state: State,
@@ -61,7 +60,7 @@ pub(super) struct Control {
 }
 
 impl<'a> Place<'a> {
-    /// Where the ingests of a volume live; an error in a read-only one without any.
+    /// The place of a volume's ingests. Fails in a read-only volume that has none.
     pub(super) fn of(volume: &'a Volume) -> Result<Self> {
         Self::find_in(volume).ok_or_else(|| Error::Io {
             errno: libc::ENOENT,
@@ -70,7 +69,7 @@ impl<'a> Place<'a> {
         })
     }
 
-    /// The same; None in a read-only volume without any.
+    /// Like `of`; `None` in a read-only volume that has none.
     pub(super) fn find_in(volume: &'a Volume) -> Option<Self> {
         let dir = volume.root.ingests()?;
         let (sys, path) = (volume.sys.as_ref(), volume.root.ingests_path());
@@ -91,7 +90,7 @@ impl<'a> Place<'a> {
         let Some(data) = found(self.sys.stat_at(dir.as_fd(), DATA)).at("stat", || path().join(DATA))? else {
             return Ok(Found::Garbage(Some(dir)));
         };
-        // Two names: a commit made it a blob and a power cut brought this name back. Writing on would change the blob.
+        // A file with two names: a commit made it a blob, and a power cut restored this name. Further writes would change the blob.
         if data.kind != FileKind::File || data.nlink != 1 {
             return Ok(Found::Garbage(Some(dir)));
         }
@@ -103,7 +102,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Whether an ingest has nothing of use: no bytes of its own, or no state. Bytes whose state is damaged are of use to a person.
+    /// Whether an ingest has nothing useful: no bytes of its own, or no state. Bytes with a damaged state may be useful to a person.
     pub(super) fn is_remains(&self, name: &str) -> Result<bool> {
         let path = || self.path.join(name);
         let Found::Garbage(Some(dir)) = self.find(name)? else { return Ok(false) };
@@ -126,16 +125,16 @@ impl<'a> Place<'a> {
         Ok(State::decode(&bytes[..read]))
     }
 
-    /// Make an ingest's directory with empty data and a first slot; nothing of it is durable yet.
+    /// Create an ingest's directory with empty data and a first slot. None of it is durable yet.
     pub(super) fn create(&self, name: &str, header: &Header, holder: Holder, slot: Slot) -> Result<(Fd, Control)> {
         match self.sys.mkdir(self.dir, name, PRIVATE_DIR_MODE) {
-            // What was there has been removed, but for directories that are not ours.
+            // The caller has removed earlier files, except for directories that this store has not made.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             other => other.at("mkdir", || self.path.join(name))?,
         }
         let made = self.fill(name, header, holder, slot);
         if made.is_err() {
-            // Should this fail too, what is left has no readable header and is garbage to the next writer.
+            // If this fails too, the rest has no readable header, and the next writer treats it as garbage.
             self.remove(name).ok();
         }
         made
@@ -155,13 +154,13 @@ impl<'a> Place<'a> {
         Ok((data, Control { dir, path, state, layout, slots, current: 0, linked: false }))
     }
 
-    /// Open an ingest that was found, and note the new holder.
+    /// Open an ingest that was found, and record the new holder.
     pub(super) fn resume(&self, name: &str, whole: Whole, holder: Holder) -> Result<Resumed> {
         let path = self.path.join(name);
         let Whole { dir, state: State { layout, slots, .. }, data } = whole;
         let before = self.sys.open(dir.as_fd(), DATA, false).at("open", || path.join(DATA))?;
         if data.mode & 0o200 == 0 {
-            // A commit that failed or was killed before the rename had made it read-only already.
+            // A commit that failed or was killed before the rename has already made the data read-only.
             self.sys.set_mode(before.as_fd(), PRIVATE_MODE).at("chmod", || path.join(DATA))?;
         }
         let is_shared = FileLease::take(self.sys, before.as_fd()).at("lease", || path.join(DATA))?.is_none();
@@ -175,15 +174,15 @@ impl<'a> Place<'a> {
         Ok(Resumed { data: file, control, is_shared })
     }
 
-    /// Remove the files under an ingest's name, and their directory, if there is nothing else in it. The data goes first: without it,
-    /// the rest is garbage.
+    /// Remove the files under an ingest's name, and their directory if it is empty then. The data is removed first: without it, the
+    /// rest is garbage.
     ///
-    /// A power cut may bring it back, whole or in part, but never with something else in it.
+    /// A power cut may restore all or some of it, but never with other content.
     pub(super) fn remove(&self, name: &str) -> Result<()> {
         self.remove_and_sync(name, false)
     }
 
-    /// Do the same; on return it survives a power loss.
+    /// Like `remove`; on return the removal survives a power loss.
     pub(super) fn remove_durably(&self, name: &str) -> Result<()> {
         self.remove_and_sync(name, true)
     }
@@ -212,21 +211,21 @@ impl<'a> Place<'a> {
             found(self.sys.unlink(dir.as_fd(), &entry.name)).at("unlink", || path().join(&entry.name))?;
         }
         if !others.is_empty() {
-            // We make no directory there. A check of the file system may have, and what it holds is not garbage for certain.
+            // The store makes no directory there. A check of the file system may have made one, and its content may not be garbage.
             return sync();
         }
         found(self.sys.rmdir(self.dir, name)).at("rmdir", path)?;
         if reuses {
-            // DURABILITY: the directory, then its name, while it is open: until it is closed, its inode and block are not free for
-            // others. Otherwise a power cut could bring it back with the names of another directory in it. A failure here loses nothing.
+            // DURABILITY: first the directory is synced, then its name, while the directory is open: until it is closed, no other file can
+            // get its inode and block. Otherwise a power cut could restore it with the names of another directory. A failure loses nothing.
             self.sys.sync_dir(dir.as_fd()).ok();
         }
         sync()
     }
 
-    /// Make the removal or making of ingests durable.
+    /// Make the creation or removal of ingests durable.
     pub(super) fn sync(&self) -> Result<()> {
-        // DURABILITY: a power cut before this may bring an aborted ingest back, whole, as it was.
+        // DURABILITY: a power cut before this may restore an aborted ingest, complete and unchanged.
         self.sys.sync_dir(self.dir).at("fsync", || &self.path)
     }
 }
@@ -248,17 +247,17 @@ impl Control {
         &self.slots
     }
 
-    /// Set the slot at which the ingest resumes; by default there is none.
+    /// Set the slot from which the ingest resumes. By default there is none.
     pub(super) fn use_slot(&mut self, index: usize) {
         self.current = index;
     }
 
-    /// Whether a whole slot claims more than `size` bytes.
+    /// Whether an intact slot claims more than `size` bytes.
     pub(super) fn claims_more_than(&self, size: u64) -> bool {
         self.slots.iter().flatten().any(|slot| slot.offset > size)
     }
 
-    /// Write a checkpoint; the caller has made the bytes that it counts durable.
+    /// Write a checkpoint. The caller has made its bytes durable.
     pub(super) fn checkpoint(&mut self, place: &Place<'_>, mut slot: Slot) -> Result<()> {
         let target = 1 - self.current;
         let last = self.slots.iter().flatten().map(|slot| slot.sequence).max();
@@ -266,12 +265,12 @@ impl Control {
         let bytes = self.layout.encode_slot(&slot);
         let (state, path) = (self.state.as_fd(), || self.path.join(STATE));
         write_all_at(place.sys, state, &bytes, self.layout.slot_at(target)).at("write", path)?;
-        // DURABILITY: a power cut before this leaves the slot old, new or torn; the other one still counts.
+        // DURABILITY: a power cut before this leaves the slot old, new or torn; the other slot is still valid.
         place.sys.sync_data(state).at("fdatasync", path)?;
         self.slots[target] = Some(slot);
         self.current = target;
         if !self.linked {
-            // DURABILITY: until both are synced a power cut may take the files' names, and with them the ingest.
+            // DURABILITY: until both are synced, a power cut may remove the names of the files, and so the ingest.
             let synced = place.sys.sync_dir(self.dir.as_fd());
             synced.at("fsync", || &self.path)?;
             place.sync()?;
@@ -280,9 +279,9 @@ impl Control {
         Ok(())
     }
 
-    /// Write the same to both slots, so that nothing on the disk claims more bytes any more.
+    /// Write the same content to both slots, so that no slot on the disk claims more bytes.
     ///
-    /// DURABILITY: the first overwrites the slot that does not count, and is synced before the other one is touched.
+    /// DURABILITY: the slot that is not in use is overwritten first, and synced before the other one is changed.
     pub(super) fn pin(&mut self, place: &Place<'_>, slot: &Slot) -> Result<()> {
         self.checkpoint(place, slot.clone())?;
         self.checkpoint(place, slot.clone())

@@ -1,4 +1,4 @@
-//! Whole files in one call: this thread reads and writes, others hash.
+//! Copies of whole files in one call: this thread reads and writes, others hash.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -17,19 +17,19 @@ use crate::threads::low_priority::{WORTH, low_priority};
 use crate::threads::{join, start_in};
 use crate::volume::Volume;
 
-/// Bytes after which the lock is free for other calls: `abort`, `status`, `close`.
+/// Bytes after which the lock is released for other calls: `abort`, `status`, `close`.
 const STEP: u64 = 8 << 20;
 
-/// Fewer bytes are read by the thread that writes them.
+/// From this size on, another thread reads ahead. Fewer bytes are read by the thread that writes them.
 const AHEAD: u64 = 32 << 20;
 
-/// Pieces that are read ahead of the writes.
+/// The most pieces that are read ahead of the writes.
 const PIECES_AHEAD: usize = 2;
 
 /// The part of a file that is read.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
-    /// A file that can be read at any offset; its own position is left alone.
+    /// A file that can be read at any offset. Its own position does not change.
     pub file: BorrowedFd<'a>,
     /// The offset of the first byte to be read.
     pub from: u64,
@@ -38,12 +38,12 @@ pub struct Source<'a> {
 }
 
 impl Ingest {
-    /// Append bytes of a file; return how many: fewer than asked for where the file ends, or the job was cancelled.
+    /// Append bytes of a file. Returns their number: fewer than requested if the file ends or the job was cancelled.
     ///
-    /// The hashed bytes are the written ones, also if the source changes meanwhile. If that cannot be read (`Source`) the
-    /// ingest holds the bytes before; a failure of the store poisons, as in `write`.
+    /// The hashed bytes are the written bytes, even if the source changes meanwhile. If the source cannot be read (`Source`), the
+    /// ingest has the bytes before the failure; a failure of the store poisons the ingest, as in `write`.
     ///
-    /// `also` is given the same bytes, for further digests of them; after an error it may have seen any of them.
+    /// `also` gets the same bytes, for further digests. After an error it may have got any part of them.
     ///
     /// # Panics
     ///
@@ -77,7 +77,7 @@ impl Ingest {
         if lent.is_none() {
             return self.write_steps(job, &mut || reading.next());
         }
-        // Reading and writing take longer than BLAKE3 does: each has a thread.
+        // Reading and writing take longer than BLAKE3, so each has its own thread.
         let (is_stopped, reading) = (AtomicBool::new(false), Mutex::new(reading));
         let next = || reading.lock().unwrap_or_else(PoisonError::into_inner).next();
         thread::scope(|scope| {
@@ -142,7 +142,7 @@ impl Reading<'_> {
 }
 
 impl Inner {
-    /// Append some pieces; whether there may be more.
+    /// Append some pieces. Returns whether there may be more.
     fn write_step(
         &mut self,
         volume: &Arc<Volume>,

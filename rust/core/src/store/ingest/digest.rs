@@ -1,4 +1,4 @@
-//! The hash of an ingest: beside the writes when a processor is free, later than them after a resume or a truncation.
+//! The hash of an ingest: computed in parallel with the writes if a processor is free, and later after a resume or a truncation.
 
 use super::Ingest;
 use super::inner::Inner;
@@ -10,7 +10,7 @@ use crate::sys::read_full_at;
 use crate::volume::Volume;
 
 impl Ingest {
-    /// Hash at most `most` of the bytes that are not hashed yet; return how many remain.
+    /// Hash at most `most` of the bytes that are not hashed yet. Returns how many remain.
     ///
     /// There are such bytes after a truncation, a resume or a change of algorithm. Calling this in pieces keeps each call
     /// short; `digest` and `commit` hash the rest at once.
@@ -20,8 +20,8 @@ impl Ingest {
 
     /// Read at most `most` of the bytes in the file again, the first time from the beginning, and return how many remain.
     ///
-    /// A commit then compares their digest with the one that was computed as they came, and with that of earlier writers.
-    /// Calling this in pieces keeps each call short; `commit` reads what is left.
+    /// A commit then compares their digest with the digest that was computed as the bytes arrived, and with that of earlier
+    /// writers. Calling this in pieces keeps each call short; `commit` reads the rest.
     pub fn recheck(&self, most: u64) -> Result<u64> {
         self.with(|inner| {
             inner.flush(self.volume())?;
@@ -30,7 +30,7 @@ impl Ingest {
         })
     }
 
-    /// Compute another digest from now on; no byte is hashed for it yet.
+    /// Compute the digest by another algorithm from now on. No byte is hashed for it yet.
     pub fn set_algorithm(&self, algorithm: Algorithm) -> Result<()> {
         self.with(|inner| {
             if inner.hashing.algorithm() != algorithm {
@@ -41,8 +41,8 @@ impl Ingest {
         })
     }
 
-    /// The digest of all bytes accepted so far. There is no wait for a checkpoint under way: a caller that
-    /// asks after each write, as a server does, would wait for the disk.
+    /// The digest of all bytes accepted so far. This does not wait for a checkpoint in progress: a caller that needs the digest
+    /// after each write, such as a server, would wait for the disk.
     pub fn digest(&self) -> Result<Digest> {
         self.stream(|inner| {
             inner.catch_up(self.volume(), u64::MAX)?;
@@ -57,7 +57,7 @@ impl Ingest {
 }
 
 impl Inner {
-    /// Bytes written that the hash has not been given.
+    /// Written bytes that have not been passed to the hash.
     pub(super) fn unhashed(&self) -> u64 {
         self.written - self.hashing.offset()
     }
@@ -67,11 +67,11 @@ impl Inner {
         if self.hashing.offset() < target {
             let hasher = self.hashing.with(|hasher| hasher.clone());
             let (hasher, result) = self.hash_to(volume, hasher, target);
-            // Also after a failed read: the hasher stands at what it has seen, and another try goes on there.
+            // The hasher is kept even after a failed read: another attempt continues at its offset.
             self.hashing.set(hasher);
             result?;
         }
-        // Only now is it known that nothing was lost; if it was, this starts over.
+        // Only after this wait is it known whether the hash was lost. If it was, all bytes count as unhashed again.
         self.hashing.with(|_| ());
         Ok(self.unhashed())
     }
@@ -87,7 +87,7 @@ impl Inner {
         result.map(|()| left)
     }
 
-    /// Check that the file holds the bytes of that digest, if `recheck` was called before.
+    /// If `recheck` was called before, check that the bytes in the file have this digest.
     pub(super) fn finish_recheck(&mut self, volume: &Volume, digest: &Digest) -> Result<()> {
         if self.recheck.is_none() {
             return Ok(());

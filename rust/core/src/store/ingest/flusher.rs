@@ -1,18 +1,18 @@
 //! Flushers: threads that write buffered bytes, and hash the bytes of several ingests in parallel.
 //!
 //! An ingest that has a full flush unit waits in a queue for a flusher, a thread that takes up to sixteen ingests at once:
-//! it writes each, hashes all in lanes, and puts an ingest that has more at the end of the queue. So all make the same
-//! progress.
+//! it writes each, hashes all in lanes, and puts an ingest that has more bytes at the end of the queue. So all ingests make
+//! the same progress.
 //! A single ingest is written at once, and hashed on another thread if a processor is free.
 //!
-//! A second flusher is called only when there is enough for all lanes, or when a writer waits: until then the threads that
-//! bring bytes need the processor more.
+//! A second flusher is called only when there is enough work for all lanes, or when a writer waits: until then the threads
+//! that produce bytes need the processor more.
 //!
 //! An ingest is locked while its bytes are taken and written. A flusher does not wait for an ingest that its caller uses:
 //! the ingest is queued again when the caller is done.
 //!
-//! Where the system refuses a thread, the ingests stay in the queue, and each waiting writer is notified: it writes what is
-//! there (`Ingest::flush_here`) on a thread that may block. An event loop never writes.
+//! If the system refuses a thread, the ingests stay in the queue, and each waiting writer is notified: it writes the bytes
+//! itself (`Ingest::flush_here`), on a thread that may block. An event loop never writes.
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,10 +28,10 @@ use crate::hash::lanes::update_many;
 use crate::pipe::{FLUSHING, HASHING, PIECE};
 use crate::volume::Volume;
 
-/// Bytes of each ingest that are hashed before those of the next are: all fit into a processor's cache.
+/// The bytes of each ingest that are hashed in one round: those of all ingests together fit into a processor's cache.
 const CHUNK: usize = 64 << 10;
 
-/// A thread that writes; counted until it is dropped.
+/// A flusher thread, counted until this is dropped.
 struct Flusher(Arc<Ingests>);
 
 /// An ingest that is locked, and the bytes that were taken from its write buffer.
@@ -46,20 +46,20 @@ impl Ingests {
     /// Release the ingests that have ended and were not written by a thread.
     pub(crate) fn forget_ended(&self) {
         let ready = mem::take(&mut self.flushers.queue().ready);
-        // Not under the lock: the drop of an ingest may need it.
+        // The ingests are dropped without the lock, because the drop of an ingest may need it.
         let open = ready.into_iter().filter(|ingest| !ingest.write_buffer.has_ended()).collect::<Vec<_>>();
         self.flushers.queue().ready.extend(open);
     }
 
-    /// Call a thread if one is worth it. False: there is something to do, and no thread is there or can be started for it.
+    /// Call a thread if there is enough work for it. Returns false if there is work, but no thread runs or can be started.
     fn call_flusher_if_worth(self: &Arc<Self>) -> bool {
         let writer_waits = self.flushers.budget.has_waiters();
-        // In a statement of its own, so that the lock is not held when the thread is called.
+        // A separate statement, so that the lock is released before the thread is called.
         let call = self.flushers.queue().call(writer_waits);
         !call || self.call_flusher()
     }
 
-    /// Call a thread, which has been counted. False: it could not be started, and there is no other.
+    /// Call a thread that has been counted. Returns false if it could not be started and there is no other.
     fn call_flusher(self: &Arc<Self>) -> bool {
         let ingests = Arc::clone(self);
         if FLUSHING.hire().try_run(move || Flusher(ingests).work()) {
@@ -78,7 +78,7 @@ impl Ingests {
         }
     }
 
-    /// Write what is ready.
+    /// Write the bytes of a batch of ingests.
     fn flush_batch(self: &Arc<Self>, batch: Vec<Arc<Ingest>>) {
         let notified = catch_unwind(AssertUnwindSafe(|| match &*batch {
             [only] => Vec::from_iter(only.lock_to_flush(PIECE).and_then(|flush| flush.write_single(&self.volume))),
@@ -86,7 +86,8 @@ impl Ingests {
         }));
         // After a panic it is unknown which of the taken bytes were written.
         let notified = notified.unwrap_or_else(|_| batch.iter().filter_map(|ingest| ingest.lose()).collect());
-        // The writer that is notified may be the last to have the ingest, and expects that the ref is free once it drops it.
+        // The batch is dropped before the writers are notified: a writer may be the last owner of its ingest, and expects the ref to be
+        // free once it drops the ingest.
         drop(batch);
         for notify in notified {
             notify();
@@ -106,7 +107,7 @@ impl Ingests {
     }
 }
 
-/// Hash what was written, all side by side.
+/// Hash the written bytes of all ingests, side by side.
 fn hash(flushes: &mut [Flush<'_>]) {
     let hashed = catch_unwind(AssertUnwindSafe(|| {
         let mut lanes: Vec<_> = flushes.iter_mut().filter_map(Flush::lane).collect();
@@ -120,7 +121,7 @@ fn hash(flushes: &mut [Flush<'_>]) {
         }
     }));
     if hashed.is_err() {
-        // The ingests keep the hashes that they had, without these bytes.
+        // After a panic, the ingests keep their earlier hashes, without these bytes.
         for flush in flushes {
             flush.hasher = None;
         }
@@ -134,7 +135,7 @@ impl Flusher {
         }
     }
 
-    /// The next ingests; None when there are none, and this thread is counted out.
+    /// Take the next ingests. If there are none, this thread is no longer counted, and `None` is returned.
     fn next(&self) -> Option<Vec<Arc<Ingest>>> {
         let writer_waits = self.0.flushers.budget.has_waiters();
         let mut queue = self.0.flushers.queue();
@@ -152,7 +153,7 @@ impl Flusher {
 impl Drop for Flusher {
     fn drop(&mut self) {
         self.0.flushers.queue().threads -= 1;
-        // Ingests that came after the last look at the queue, while this thread still counted.
+        // Ingests may have been queued after the last look, while this thread was still counted.
         if !self.0.call_flusher_if_worth() {
             self.0.wake_waiters();
         }
@@ -160,20 +161,20 @@ impl Drop for Flusher {
 }
 
 impl Ingest {
-    /// Notify when there is room for so many bytes more, or the ingest has ended; perhaps before this returns, and perhaps
-    /// too early. False: no flusher can be started, so that the caller must have `flush_here` called.
+    /// Call `notify` when there is room for `size` further bytes or the ingest has ended, possibly before this returns, and possibly
+    /// too early. Returns false if no flusher can be started: the caller must then have `flush_here` called.
     #[must_use]
     pub fn when_room(&self, size: usize, notify: Notify) -> bool {
         self.wait(Until::Room(size), notify)
     }
 
-    /// The same when all bytes are written.
+    /// Like `when_room`, for the time when all bytes are written.
     #[must_use]
     pub fn when_written(&self, notify: Notify) -> bool {
         self.wait(Until::Empty, notify)
     }
 
-    /// Write what waits to be written, of this ingest and others of its store, on the caller's thread.
+    /// Write the waiting bytes of this ingest, and of others of its store, on the caller's thread.
     pub fn flush_here(&self) {
         self.ingests.flushers.queue().threads += 1;
         Flusher(Arc::clone(&self.ingests)).work();
@@ -218,17 +219,17 @@ impl Ingest {
         self.leave_queue()
     }
 
-    /// Lock the ingest and take about so many bytes; None if it is in use or has ended.
+    /// Lock the ingest and take about `size` bytes; `None` if it is in use or has ended.
     fn lock_to_flush(&self, size: usize) -> Option<Flush<'_>> {
         let inner = self.try_lock().or_else(|| {
             if let Some(notify) = self.leave_queue() {
                 notify();
             }
-            // The thread that had the lock has released it before that, or will look at the write buffer when it does.
+            // The thread that had the lock has either released it by now, or will check the write buffer when it does.
             self.try_lock()
         })?;
         let mut flush = Flush { ingest: self, inner, segments: Vec::new(), hasher: None };
-        // One that has failed has an empty write buffer.
+        // An ingest that has failed has an empty write buffer.
         if flush.inner.rejoin_if_done().is_ok() {
             flush.segments = self.write_buffer.take_ready(size);
             flush.inner.updated_ns = flush.inner.updated_ns.max(self.write_buffer.updated_ns());
@@ -289,7 +290,7 @@ impl Flush<'_> {
         self.unlock()
     }
 
-    /// Give the ingest back; return the writer to be notified.
+    /// Unlock the ingest. Returns the writer to be notified.
     fn unlock(self) -> Option<Notify> {
         let Self { ingest, mut inner, segments, .. } = self;
         // The memory is released first, so that a writer that is notified of room finds it.

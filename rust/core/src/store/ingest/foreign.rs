@@ -10,7 +10,7 @@ use crate::model::Status;
 use crate::rfc3339;
 use crate::sys::{Fd, FileKind, Sys, read_full_at};
 
-/// The most bytes of a number or a time; longer text is neither.
+/// The most bytes of a number or a time; longer text is invalid.
 const SHORT: usize = 64;
 
 /// The state of containerd's ingest in an open directory, or None if the ingest is not containerd's.
@@ -30,16 +30,16 @@ pub(super) fn status(sys: &dyn Sys, dir: &Fd) -> io::Result<Option<Status>> {
     Ok(Some(Status {
         ref_,
         offset: data.size,
-        // containerd writes no total, or 0, where it knows none.
+        // containerd writes no total, or 0, if the size is unknown.
         total: total.filter(|&total: &u64| total > 0),
         expected: None,
         started_ns: time(STARTED_AT)?.unwrap_or(data.mtime_ns),
-        // It notes the time at open and close only; the file's own says when bytes came.
+        // containerd records the time only when an ingest is opened or closed. The file's own time says when bytes were written.
         updated_ns: time(UPDATED_AT)?.map_or(data.mtime_ns, |noted| noted.max(data.mtime_ns)),
     }))
 }
 
-/// A small file's text, or None when it is missing, too long or no text.
+/// The text of a small file; `None` if it is missing, too long or not text.
 fn text(sys: &dyn Sys, dir: &Fd, name: &str, limit: usize) -> io::Result<Option<String>> {
     let file = match sys.open(dir.as_fd(), name, false) {
         Ok(file) => file,

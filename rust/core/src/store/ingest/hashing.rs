@@ -4,11 +4,11 @@ use crate::digest::Algorithm;
 use crate::hash::Hasher;
 use crate::pipe::{Bytes, Pipeline};
 
-/// A hasher that may be at work on another thread.
+/// A hasher that may run on another thread.
 pub(super) struct Hashing {
     pub(super) pipeline: Pipeline,
     algorithm: Algorithm,
-    /// The bytes that it has been given.
+    /// The number of bytes that were passed to it.
     offset: u64,
 }
 
@@ -22,7 +22,7 @@ impl Hashing {
         self.algorithm
     }
 
-    /// The bytes that it has seen, or will have without more being done.
+    /// The number of bytes that it has hashed, or will hash without further calls.
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }

@@ -22,10 +22,11 @@ use crate::volume::{Temp, Volume};
 /// The phase of an ingest.
 pub(super) enum Phase {
     Open,
-    /// With the error of later calls.
+    /// Closed, with the error for later calls.
     Closed(Error),
     Aborted,
-    /// A write or sync failed. The content of the disk is unknown and a repeated sync may lie, so nothing is tried again.
+    /// A write or sync failed. The content of the disk is unknown, and another sync may succeed although bytes are lost, so nothing is
+    /// tried again.
     Poisoned(Error),
 }
 
@@ -34,7 +35,7 @@ pub(super) struct Inner {
     /// None once the ingest is closed, aborted or committed.
     pub(super) backing: Option<Backing>,
     pub(super) hashing: Hashing,
-    /// A hash of what the file holds, from its first byte on; only where the commit shall verify.
+    /// The hash of the bytes in the file, from the first on; present only if the commit must verify them.
     pub(super) recheck: Option<Hasher>,
     /// Bytes accepted but not yet written.
     pub(super) write_buffer: Arc<WriteBuffer>,
@@ -54,9 +55,9 @@ pub(super) struct Inner {
 
 /// The system resources of an open ingest.
 pub(super) enum Backing {
-    /// That of a ref.
+    /// The resources of an ingest with a ref.
     Named(Box<Named>),
-    /// An anonymous one: a file that no other process sees.
+    /// The resources of an anonymous ingest: a file that no other process sees.
     Unnamed(Temp),
 }
 
@@ -68,24 +69,24 @@ pub(super) struct Named {
     /// Whether the data may only be published as a copy, because another process had it open for writing.
     pub(super) is_shared: bool,
     pub(super) path: PathBuf,
-    /// None while a checkpoint is under way, which has it.
+    /// `None` while a checkpoint in progress has it.
     pub(super) control: Option<Control>,
     pub(super) away: Option<Away>,
     pub(super) _lock: RefLock,
 }
 
-/// A checkpoint under way.
+/// A checkpoint in progress.
 pub(super) struct Away {
     /// Returns the control, and the result.
     pub(super) back: Receiver<(Control, Result<()>)>,
     /// The bytes that it counts.
     pub(super) offset: u64,
-    /// Where the thread is that makes it: not in a child that was forked since.
+    /// The process of the thread that makes it: a child that is forked later does not have that thread.
     pub(super) process: Process,
 }
 
 impl Phase {
-    /// Why the ingest cannot be used, unless it can.
+    /// The reason why the ingest cannot be used, if there is one.
     pub(super) fn reason(&self, name: &str) -> Option<Error> {
         match self {
             Self::Open => None,
@@ -120,7 +121,7 @@ impl Inner {
         }
     }
 
-    /// Pass on the result of a step after whose failure the disk's content is unknown.
+    /// Return the result of a step. If it has failed, the content of the disk is unknown, and the ingest is poisoned.
     pub(super) fn poisoning<T>(&mut self, result: Result<T>) -> Result<T> {
         // The first failure is the one that is reported.
         if let (Err(error), Phase::Open) = (&result, &self.phase) {
@@ -136,7 +137,7 @@ impl Inner {
         result
     }
 
-    /// The open resources; only final phases have none, and nothing is done in them.
+    /// The open resources. Only the final phases have none, and nothing is done in those phases.
     pub(super) fn backing(&self) -> Result<&Backing> {
         self.backing.as_ref().ok_or_else(|| Error::Closed { name: String::new() })
     }
@@ -145,7 +146,7 @@ impl Inner {
         self.backing().map(Backing::data)
     }
 
-    /// Complete the note of a tail that is on its way, if the ingest is open.
+    /// Complete a note of the tail that has been begun, if the ingest is open.
     pub(super) fn complete_note(&mut self) {
         if let (Phase::Open, Some(Backing::Named(named))) = (&self.phase, &mut self.backing) {
             named.notes.complete();
@@ -156,7 +157,7 @@ impl Inner {
         matches!(self.backing, Some(Backing::Named(_)))
     }
 
-    /// The directory and state of a ref's ingest; none while a checkpoint is under way.
+    /// The directory and state of an ingest with a ref; `None` while a checkpoint is in progress.
     pub(super) fn control(&self) -> Option<&Control> {
         match &self.backing {
             Some(Backing::Named(named)) => named.control.as_ref(),

@@ -1,12 +1,12 @@
-//! The ingests that one store object has open: other holders of refs in this process, and writers that an abort fences.
+//! The open ingests of one store object: to find the holder of a ref in this process, and the writer that an abort must fence.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// Refs held through this store. An entry without an ingest is one that is being opened.
+/// The refs held through this store. The entry of an ingest that is being opened has no ingest yet.
 pub(super) struct Live<T>(Mutex<HashMap<String, Weak<T>>>);
 
-/// A ref kept for an ingest that is being opened; dropped unfilled, the ref is free again.
+/// Reserves a ref for an ingest that is being opened. If this is dropped unfilled, the ref is free again.
 pub(super) struct Reservation<'a, T> {
     live: &'a Live<T>,
     name: &'a str,
@@ -20,7 +20,7 @@ impl<T> Default for Live<T> {
 }
 
 impl<T> Live<T> {
-    /// Reserve the ref for an ingest that will be opened; None if it is taken.
+    /// Reserve a ref for an ingest that will be opened; `None` if the ref is taken.
     pub(super) fn reserve<'a>(&'a self, name: &'a str) -> Option<Reservation<'a, T>> {
         let mut entries = self.entries();
         if entries.contains_key(name) {
@@ -30,7 +30,7 @@ impl<T> Live<T> {
         Some(Reservation { live: self, name, filled: false })
     }
 
-    /// The open ingest of that ref.
+    /// The open ingest with this ref.
     pub(super) fn get(&self, name: &str) -> Option<Arc<T>> {
         self.entries().get(name).and_then(Weak::upgrade)
     }
@@ -46,7 +46,7 @@ impl<T> Live<T> {
 }
 
 impl<T> Reservation<'_, T> {
-    /// Give the ref to this ingest, which frees it when it is closed.
+    /// Assign the ref to this ingest, which frees it when it is closed.
     pub(super) fn fill(mut self, ingest: &Arc<T>) {
         self.live.entries().insert(self.name.to_owned(), Arc::downgrade(ingest));
         self.filled = true;

@@ -1,4 +1,4 @@
-//! Looking at ingests from outside, and discarding them.
+//! The status of ingests, and their removal, for callers other than the writer.
 
 use super::control::{Found, Place, Whole};
 use super::inner::{Backing, Phase};
@@ -12,7 +12,7 @@ use crate::sys::FileKind;
 use crate::volume::lock::RefLock;
 
 impl Ingests {
-    /// The status of an ingest: the live offset of one that this store has open, else the durable one.
+    /// The status of an ingest. If this store has it open, the offset is the current one, otherwise the durable one.
     pub fn status(&self, ref_: &str) -> Result<Status> {
         check_ref(ref_)?;
         self.volume.check_open()?;
@@ -47,7 +47,7 @@ impl Ingests {
         self.abort_under(None, ref_)
     }
 
-    /// Do the same under a lease, which no longer protects that ingest.
+    /// Like `abort`; the lease no longer protects the ingest then.
     pub fn abort_under(&self, lease: Option<&str>, ref_: &str) -> Result<()> {
         check_ref(ref_)?;
         self.volume.check_writable()?;
@@ -86,7 +86,7 @@ impl Ingests {
         Ok(self.live.get(ref_).is_some() || self.volume.locks.try_ref(ref_)?.is_none())
     }
 
-    /// Discard an ingest that no writer has open, unless it has changed since that time; whether it was discarded. On return that
+    /// Discard an ingest that no writer has open, unless it has changed since `updated_ns`. Returns whether it was discarded; the removal
     /// survives a power loss.
     pub(crate) fn discard(&self, ref_: &str, updated_ns: i64) -> Result<bool> {
         let (place, name) = (Place::of(&self.volume)?, ingest_name(ref_));
@@ -103,7 +103,7 @@ impl Ingests {
         Ok(is_same)
     }
 
-    /// Remove what ended writers left of ingests that cannot be resumed: a process was killed while it made, committed or aborted one.
+    /// Remove the remains of ingests that cannot be resumed, because a process was killed while it created, committed or aborted one.
     pub(crate) fn remove_remains(&self) -> Result<()> {
         let place = Place::of(&self.volume)?;
         let is_remains = |name: &str| place.is_remains(name);
@@ -113,7 +113,7 @@ impl Ingests {
                 continue;
             }
             let lock = self.volume.locks.try_ingest(&entry.name)?;
-            // A writer may have come and gone since.
+            // Another writer may have used the ref meanwhile.
             if lock.is_some() && is_remains(&entry.name)? {
                 place.remove(&entry.name)?;
                 is_any = true;
@@ -141,22 +141,22 @@ impl Ingests {
         }
     }
 
-    /// The refusal for a ref that an ingest of this store has.
+    /// The error for a ref that is held by an ingest of this store.
     pub(super) fn held_here(&self, ref_: &str) -> Error {
         let since_ns = self.live.get(ref_).map(|ingest| ingest.since_ns);
         Error::Unavailable { name: ref_.to_owned(), holder: "this process".to_owned(), since_ns, local: true }
     }
 
-    /// Take a ref, or return its holder.
+    /// Take a ref. Fails with its holder if it is taken.
     pub(super) fn take_ref(&self, ref_: &str) -> Result<RefLock> {
         let lock = self.volume.locks.try_ref(ref_)?.ok_or_else(|| self.held_by_other(ref_))?;
         self.volume.locks.check_file(self.volume.root.dir())?;
         Ok(lock)
     }
 
-    /// The refusal for a ref that is locked, but not by this store.
+    /// The error for a ref that is locked, but not by this store.
     fn held_by_other(&self, ref_: &str) -> Error {
-        // The record is for people only, and one that cannot be read must not hide the refusal.
+        // The record is only shown to people. If it cannot be read, that must not replace this error.
         let holder = self.holder(ref_).ok().flatten();
         let text = match holder {
             Some(Holder { pid, .. }) if pid == std::process::id() => "this process".to_owned(),
@@ -182,7 +182,7 @@ impl Ingest {
         Ok(matches!(inner.phase, Phase::Open).then(|| inner.status(&self.name)))
     }
 
-    /// Take the resources from the writer, whose next call raises Aborted. None if nothing is left to take.
+    /// Take the resources from the writer; its next call fails with `Aborted`. `None` if the writer has no resources any more.
     fn fence(&self) -> Result<Option<Backing>> {
         let mut inner = self.lock_from_outside()?;
         inner.rejoin().ok();

@@ -1,13 +1,13 @@
 //! Ingests: unfinished writes under a caller's ref, resumable, fenced, and published by commit.
 //!
-//! The promises are written in `python/steelyard/content/` (`Writer`, `Ingester`, `IngestManager`); the layout on the
-//! disk in `format/state.rs`. Everything here relies on one invariant: **a complete slot never claims bytes that a power cut could
-//! lose or that a later write replaced**. So data is synced before a slot that counts it is written, and when the ingest
-//! is truncated to less than a slot's offset both slots are rewritten, durably, before the first byte is touched.
+//! `python/steelyard/content/` (`Writer`, `Ingester`, `IngestManager`) has the promises to callers, `format/state.rs` the layout
+//! on the disk. Everything here relies on one invariant: **an intact slot never claims bytes that a power cut could lose or that
+//! a later write has replaced**. So data is synced before a slot that counts it is written. Before an ingest is truncated to less
+//! than a slot's offset, both slots are rewritten durably.
 //!
 //! | File | Owns |
 //! | --- | --- |
-//! | `mod.rs` | the ingests of a store, and one that is open: its lock, closing |
+//! | `mod.rs` | the ingests of a store; an open ingest: its lock, closing |
 //! | `inner.rs` | the resources of an open ingest, its phases |
 //! | `open.rs` | beginning and resuming |
 //! | `control.rs` | an ingest's directory and state file |
@@ -18,9 +18,9 @@
 //! | `shared.rs` | an ingest that its writer shares with other processes |
 //! | `tail.rs` | bytes after the last checkpoint that outlive a crash of the process |
 //! | `write.rs` | append and truncate |
-//! | `copy.rs` | whole files in |
+//! | `copy.rs` | copies of whole files into an ingest |
 //! | `hashing.rs`, `digest.rs` | the hash, beside the writes or later |
-//! | `own.rs` | whether the data belongs only to the writer |
+//! | `own.rs` | checks whether the data belongs only to the writer |
 //! | `checkpoint.rs` | checkpoints, beside the writes too |
 //! | `commit.rs` | publication |
 //! | `manage.rs` | status, list, abort |
@@ -73,7 +73,7 @@ pub struct Ingests {
     flushers: Flushers<Ingest>,
 }
 
-/// An open ingest. One task at a time may use it; `abort` may come from any.
+/// An open ingest. Only one task at a time may use it; `abort` may be called by any task.
 pub struct Ingest {
     ingests: Arc<Ingests>,
     /// The ref; empty for an anonymous ingest.
@@ -85,8 +85,7 @@ pub struct Ingest {
     this: Weak<Self>,
     /// The write buffer of `inner`, which can be used while another thread writes.
     write_buffer: Arc<WriteBuffer>,
-    /// Held during the wait for `inner`: a call that comes between two steps of a long copy gets `inner` before the next
-    /// step.
+    /// Held during the wait for `inner`, so that a call between two steps of a long copy gets `inner` before the next step.
     wait_lock: Mutex<()>,
     is_copying: AtomicBool,
     /// Whether a commit has `inner`: it may wait for another process. Set while `wait_lock` is held.
@@ -97,7 +96,7 @@ pub struct Ingest {
 }
 
 impl Ingests {
-    /// Those of a volume, of which at most `write_buffer` bytes wait to be written.
+    /// The ingests of a volume. At most `write_buffer` bytes of them wait to be written.
     pub(crate) fn new(volume: &Arc<Volume>, write_buffer: usize) -> Arc<Self> {
         let (volume, flushers) = (Arc::clone(volume), Flushers::new(write_buffer));
         Arc::new(Self { volume, live: Live::default(), flushers })
@@ -131,19 +130,19 @@ impl Ingest {
 
     /// Make the bytes durable, keep the ingest for a resume, and free the ref. A second call does nothing.
     ///
-    /// Everything is released whatever happens; an error says that not all accepted bytes are durable. A commit that waits for
+    /// All resources are released in any case. An error means that not all accepted bytes are durable. A commit that waits for
     /// another process ends with [`Error::Closed`], without an effect.
     pub fn close(&self) -> Result<()> {
         self.end(self.closed())
     }
 
-    /// Close the ingest as `close` does; later calls on it fail with that reason.
+    /// Close the ingest as `close` does. Later calls on it fail with `reason`.
     pub fn end(&self, reason: Error) -> Result<()> {
         self.is_closing.store(true, Ordering::Release);
         let mut inner = self.lock();
         let result = match &inner.phase {
             Phase::Closed(_) | Phase::Aborted => return Ok(()),
-            // The ingest belongs to another writer now, or is gone: there is nothing to keep.
+            // The ingest belongs to another writer now, or has been removed: there is nothing to keep.
             Phase::Poisoned(Error::Aborted { .. }) => Ok(()),
             Phase::Poisoned(error) => Err(error.clone()),
             Phase::Open => inner.settle(self.volume()),
@@ -175,8 +174,8 @@ impl Ingest {
         locked
     }
 
-    /// Lock for a caller other than the writer. A commit is waited for as another process is; `Cancelled` if the caller no
-    /// longer wants the result meanwhile.
+    /// Lock for a caller other than the writer. The wait for a commit is like a wait for another process: it ends with `Cancelled` if
+    /// the caller no longer wants the result.
     fn lock_from_outside(&self) -> Result<Locked<'_>> {
         Patience::until(|| {
             let waiting = match self.wait_lock.try_lock() {
@@ -184,7 +183,7 @@ impl Ingest {
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
                 Err(TryLockError::WouldBlock) => return Ok(None),
             };
-            // No commit can begin without `wait_lock`.
+            // No commit can begin now, because it needs `wait_lock`.
             let is_committing = self.is_committing.load(Ordering::Acquire);
             Ok((!is_committing).then(|| self.lock_in(&waiting)))
         })
@@ -204,7 +203,7 @@ impl Ingest {
         })
     }
 
-    /// The same, even during a checkpoint: for work that only adds bytes.
+    /// Like `with`, but even during a checkpoint: for work that only adds bytes.
     fn stream<T>(&self, work: impl FnOnce(&mut Inner) -> Result<T>) -> Result<T> {
         let mut inner = self.open()?;
         let result = inner.rejoin_if_done().and_then(|()| work(&mut inner));
@@ -216,9 +215,9 @@ impl Ingest {
         result
     }
 
-    /// Give everything back and enter a final phase. The ref is free for others before this store forgets the ingest.
+    /// Release all resources and enter a final phase. The ref becomes free before this store forgets the ingest.
     fn release(&self, inner: &mut Inner, phase: Phase) {
-        // The ref is not given back under a thread that still writes a checkpoint of it.
+        // The ref must not be released while a thread still writes a checkpoint.
         inner.rejoin().ok();
         inner.write_buffer.end(phase.reason(&self.name).unwrap_or_else(|| self.closed()));
         inner.phase = phase;
@@ -232,7 +231,7 @@ impl Ingest {
     }
 }
 
-/// The lock of an ingest. A flusher does not wait for it: one is called again when the lock is given back.
+/// The lock of an ingest. A flusher does not wait for it: a flusher is called again when the lock is released.
 struct Locked<'a> {
     ingest: &'a Ingest,
     inner: Option<MutexGuard<'a, Inner>>,
@@ -263,10 +262,10 @@ impl Drop for Locked<'_> {
 impl Drop for Ingest {
     fn drop(&mut self) {
         if !self.volume().process.is_current() {
-            // In a child of a fork: the ingest is the parent's, and a thread of the parent may have its lock.
+            // In the child of a fork, the ingest belongs to the parent, and a thread of the parent may have had its lock.
             return;
         }
-        // Forgotten without `close`: what a crash of the process leaves counts. A drop is no place for a sync.
+        // Dropped without `close`: the state is as after a crash of the process. A drop must not sync.
         let this = &*self;
         this.release(&mut this.lock(), Phase::Closed(this.closed()));
     }

@@ -1,4 +1,4 @@
-//! Beginning an ingest, and resuming one where its last checkpoint left it.
+//! The beginning of an ingest, and the resumption of an ingest at its last checkpoint.
 
 use std::os::fd::AsFd;
 use std::sync::atomic::AtomicBool;
@@ -32,7 +32,7 @@ struct Wanted<'a> {
 }
 
 impl Ingests {
-    /// Begin the ingest of that ref, or resume it; the rules are those of `Ingester.writer`.
+    /// Begin or resume the ingest of a ref, by the rules of `Ingester.writer`.
     pub fn open(
         self: &Arc<Self>,
         ref_: &str,
@@ -43,7 +43,7 @@ impl Ingests {
         self.open_under(None, ref_, total, expected, algorithm)
     }
 
-    /// Do the same under a lease. The ref and the expected digest are entered before the blob is looked for.
+    /// Like `open`, under a lease. The ref and the expected digest are added to the lease before the blob is looked for.
     pub fn open_under(
         self: &Arc<Self>,
         lease: Option<&str>,
@@ -74,7 +74,7 @@ impl Ingests {
         self.anonymous_under(None, algorithm)
     }
 
-    /// Do the same under a lease.
+    /// Like `anonymous`, under a lease.
     pub fn anonymous_under(self: &Arc<Self>, lease: Option<&str>, algorithm: Algorithm) -> Result<Arc<Ingest>> {
         self.volume.check_writable()?;
         let now = self.volume.sys.now_ns();
@@ -100,7 +100,7 @@ impl Ingests {
         })
     }
 
-    /// Refuse an ingest of a blob that is there, as containerd does: what was begun under its ref has become pointless.
+    /// Refuse an ingest of a stored blob, as containerd does. An ingest that was begun under the ref is no longer needed.
     fn refuse_stored(&self, lease: Option<&str>, ref_: &str, digest: &Digest, total: Option<u64>) -> Result<()> {
         if !self.is_stored(digest, total)? {
             return Ok(());
@@ -110,7 +110,7 @@ impl Ingests {
         Err(Error::AlreadyExists { digest: digest.to_string() })
     }
 
-    /// Whether a blob is there with the expected size; if so, it survives a power loss.
+    /// Whether a blob with the expected size is stored. If so, it survives a power loss.
     fn is_stored(&self, digest: &Digest, total: Option<u64>) -> Result<bool> {
         if self.volume.root.blob_dir(digest.algorithm())?.is_none() {
             return Ok(false);
@@ -126,7 +126,7 @@ impl Ingests {
         }
         self.volume.record_use(file.as_fd(), &stat);
         if !dir.covers(&stat) {
-            // DURABILITY: the caller will rely on it, and the process that stored it may have died before it was durable.
+            // DURABILITY: the caller will rely on the blob, and the process that stored it may have died before it was durable.
             sys.sync_file(file.as_fd()).at("fsync", path)?;
             dir.sync(sys)?;
         }
@@ -152,7 +152,7 @@ impl Ingests {
 }
 
 impl Wanted<'_> {
-    /// The algorithm of the digest: as asked, or that of the expected digest, or the ingest's own, or SHA-256.
+    /// The algorithm of the digest: the requested one, or that of the expected digest, or the ingest's own, or SHA-256.
     fn algorithm(&self, stored: Option<Algorithm>) -> Algorithm {
         let expected = self.expected.map(Digest::algorithm);
         self.algorithm.or(expected).or(stored).unwrap_or(Algorithm::Sha256)
@@ -168,14 +168,14 @@ impl Slot {
         Self { sequence, offset, updated_ns, total, expected, algorithm, hash_offset, hash_state }
     }
 
-    /// Save a hasher that stands at or before the slot's offset.
+    /// Save a hasher whose offset is at or before the slot's offset.
     pub(super) fn set_hash(&mut self, hasher: &Hasher) {
         let saved = hasher.save();
         self.algorithm = hasher.algorithm();
         (self.hash_offset, self.hash_state) = (saved.offset, saved.bytes);
     }
 
-    /// The hasher that the slot saved. One that does not fit is no loss: the bytes are read again.
+    /// The hasher saved in the slot. If it is unusable, a new one is returned, and the bytes are read again.
     pub(super) fn hasher(&self, algorithm: Algorithm) -> Hasher {
         if self.algorithm == algorithm
             && let Ok(hasher) = Hasher::restore(algorithm, &self.hash_state)
@@ -209,7 +209,7 @@ impl Inner {
             written: slot.offset,
             written_back: slot.offset,
             durable: slot.offset,
-            // Also after a resume: a killed writer may have left the slot, or the directory, without its sync.
+            // This is also true after a resume: a killed writer may not have synced the slot or the directory.
             dirty: true,
             total: slot.total,
             expected: slot.expected,
@@ -219,7 +219,7 @@ impl Inner {
     }
 }
 
-/// Resume at the newest slot whose bytes are all there, and after the verified bytes that follow them; otherwise start over.
+/// Resume at the newest slot whose bytes all exist, and after further verified bytes if there are any; otherwise start over.
 fn resume(
     ingests: &Ingests,
     place: &Place<'_>,
@@ -231,7 +231,7 @@ fn resume(
     let (header, size) = (whole.state.header.clone(), whole.data.size);
     let index = whole.state.usable(size);
     let mut resumed = place.resume(&ingest_name(&header.ref_), whole, holder).map_err(|error| match error {
-        // Its data is being published, by a writer whose lock does not count any more.
+        // The data is being published, by a writer whose lock is no longer valid.
         Error::Io { errno: libc::EAGAIN, .. } => unavailable(&header.ref_),
         other => other,
     })?;
@@ -263,7 +263,7 @@ fn resume(
     }
     trim(place, control, data, &slot, reached.offset, size)?;
     if index.is_none() || slot != before {
-        // The bytes that it counts are durable already: only their metadata is new.
+        // The bytes of this checkpoint are durable already; only its metadata is new.
         control.checkpoint(place, slot.clone())?;
     }
     let backing = Backing::named(&ingests.volume.sys, &header.ref_, resumed, lock, &reached)?;
@@ -276,10 +276,10 @@ fn unavailable(ref_: &str) -> Error {
     Error::Unavailable { name: ref_.to_owned(), holder, since_ns: None, local: false }
 }
 
-/// Remove the bytes after those that count: they were never acknowledged, and their content is unknown.
+/// Remove the bytes after the valid ones: they were never acknowledged, and their content is unknown.
 fn trim(place: &Place<'_>, control: &mut Control, data: &Fd, slot: &Slot, reached: u64, size: u64) -> Result<()> {
     if control.claims_more_than(slot.offset) {
-        // A slot whose bytes were lost would count again as soon as others have taken their place.
+        // A slot whose bytes were lost would become valid again once other bytes have taken their place.
         control.pin(place, slot)?;
     }
     if size > reached {

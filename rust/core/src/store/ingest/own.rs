@@ -1,10 +1,10 @@
 //! Checks whether the data of an ingest belongs only to its writer.
 //!
-//! The lock of the ref guarantees this, as long as the file `lock` stays in its place and every process uses it. If it is removed, the
-//! next process takes the same ref, with the same data: bytes that one of them publishes would be overwritten by the other.
-//! So a writer checks, at each flush, that its data still has its name and that its lock still counts. Publication makes
-//! sure, under the digest's lock, that the file is open for writing nowhere, by a lease that it holds until the file has
-//! its new name: a process that opened the data before is found, and one that comes later finds no data.
+//! The lock of the ref guarantees this, as long as the file `lock` stays in its place and every process uses it. If the file is removed,
+//! another process can take the same ref with the same data, and overwrite bytes that the first one publishes. So at each flush a
+//! writer checks that its data still has its name and that its lock is still valid. Publication checks, under the digest's lock, that
+//! no process has the file open for writing: it takes a lease on the file and holds it until the file has its new name. A process
+//! that opened the data before is found by the lease; one that comes later finds no data.
 //!
 //! A data file that another process has open for writing is never renamed: its bytes are published as a verified copy.
 
@@ -16,7 +16,7 @@ use crate::error::{At, Error, Result};
 use crate::sys::{Fd, FileId, Sys, found};
 use crate::volume::Volume;
 
-/// The identity of an ingest's data, to check that it is still its writer's.
+/// The identity of an ingest's data, to check that the data still belongs to its writer.
 #[derive(Clone)]
 pub(crate) struct Own {
     ref_: Arc<str>,
@@ -26,7 +26,7 @@ pub(crate) struct Own {
 }
 
 impl Own {
-    /// The ingest of a ref whose data is that open file, under that name in `dir`.
+    /// The identity for an ingest of a ref whose data is the open file, under this name in `dir`.
     pub(crate) fn new(
         sys: &dyn Sys,
         ref_: &str,
@@ -48,7 +48,7 @@ impl Own {
         self.dir.as_fd()
     }
 
-    /// Make sure that the data has its name, and no other one, and that the ref's lock still keeps others out.
+    /// Check that the data has its name and no other, and that the ref's lock still excludes other processes.
     pub(crate) fn check(&self, volume: &Volume) -> Result<()> {
         let path = || volume.root.ingests_path();
         let there = found(volume.sys.stat_at(self.dir(), self.name)).at("stat", path)?;

@@ -7,7 +7,7 @@ use super::budget::Budget;
 use crate::pipe::processors;
 use crate::sys::Process;
 
-/// Ingests that go together: as many as the widest registers have lanes.
+/// The most ingests that are flushed together: as many as the widest registers have lanes.
 const LANES: usize = 16;
 
 /// The ingests of one store that have bytes to be written.
@@ -17,7 +17,7 @@ pub(super) struct Flushers<T> {
 }
 
 pub(super) struct Queue<T> {
-    /// Where the threads are: not in a child that was forked since.
+    /// The process of the threads: a child that is forked later does not have them.
     process: Process,
     pub(super) threads: usize,
     pub(super) ready: VecDeque<Arc<T>>,
@@ -40,7 +40,7 @@ impl<T> Flushers<T> {
 }
 
 impl<T> Queue<T> {
-    /// Count a thread to be called, if one more is worth it.
+    /// If there is enough work for another thread, count it and tell the caller to call it.
     pub(super) fn call(&mut self, writer_waits: bool) -> bool {
         let is_worth = match self.ready.len() {
             0 => false,
@@ -51,10 +51,10 @@ impl<T> Queue<T> {
         call
     }
 
-    /// Take the next ingests, as many as go together.
+    /// Take the next ingests that are flushed together.
     pub(super) fn take(&mut self, writer_waits: bool) -> Vec<Arc<T>> {
         let count = match self.ready.len() {
-            // A few lanes at once are no faster than the same number of processors.
+            // Few lanes on one processor are no faster than the same number of processors.
             few if few < LANES && writer_waits => few.div_ceil(processors()),
             many => many.min(LANES),
         };

@@ -1,4 +1,4 @@
-//! An ingest that its writer shares: another process took the ref, or has the data open.
+//! An ingest that its writer shares with other processes: another one has taken the ref, or has the data open.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -26,16 +26,16 @@ pub(super) struct Wanted<'a> {
 }
 
 impl Inner {
-    /// Make sure that the ingest is still this writer's. One that is not is never written to again.
+    /// Check that the ingest still belongs to this writer. If not, it is never written to again.
     ///
-    /// Done once for each flush, not for each write. An anonymous ingest has no name that could be another's.
+    /// This is done once for each flush, not for each write. An anonymous ingest has no name that another process could take.
     pub(super) fn check_own(&mut self, volume: &Volume) -> Result<()> {
         let Some(Backing::Named(named)) = &self.backing else { return Ok(()) };
         let result = named.own.check(volume);
         self.poisoning(result)
     }
 
-    /// Close the data for writing and keep it open for reading: a file that is open for writing nowhere cannot change.
+    /// Close the data for writing and keep it open for reading: a file that no process has open for writing cannot change.
     fn stop_writing(&mut self, volume: &Volume) -> Result<()> {
         if let Some(Backing::Named(named)) = &mut self.backing {
             named.data = Arc::new(named.own.reopen(volume)?);
@@ -45,7 +45,7 @@ impl Inner {
 }
 
 impl Ingest {
-    /// Publish the bytes, which are synced: the file itself if it is this writer's alone, or else a copy of it.
+    /// Publish the synced bytes: the file itself if it belongs to this writer only, otherwise a copy.
     pub(super) fn publish_bytes(&self, inner: &mut Inner, wanted: Wanted<'_>) -> Result<Published> {
         inner.stop_writing(self.volume())?;
         let backing = inner.backing()?;
@@ -70,7 +70,7 @@ impl Ingest {
         }
     }
 
-    /// Publish a copy, which no other process has open, and whose digest is that of the bytes in it.
+    /// Publish a copy, which no other process has open. Its digest is computed from the copied bytes.
     fn publish_copy(&self, inner: &Inner, wanted: Wanted<'_>) -> Result<Published> {
         let Wanted { digest, size, labels, created_ns } = wanted;
         let temp = self.volume().temp(digest.algorithm())?;
@@ -79,7 +79,7 @@ impl Ingest {
             let name = inner.data_path(self.volume()).display().to_string();
             return Err(Error::DataCorrupt { name, expected: digest.to_string(), actual: actual.to_string() });
         }
-        // DURABILITY: before the copy has a name its bytes are on the disk; a power cut leaves the ingest.
+        // DURABILITY: the bytes of the copy are durable before it has a name; a power cut leaves the ingest.
         let synced = self.volume().sys.sync_data(temp.fd());
         synced.at("fdatasync", || self.volume().root.blob_path(&digest))?;
         self.volume().publish(&Candidate { staged: temp.staged(), digest, size, labels, created_ns })

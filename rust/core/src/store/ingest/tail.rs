@@ -1,12 +1,12 @@
-//! Bytes that no checkpoint covers yet, and that outlive a crash of the process: those that the kernel has.
+//! Bytes that no checkpoint covers yet, but that survive a crash of the process because the kernel has them.
 //!
 //! From time to time a writer records its offset and its hash state in a file `tail` beside `state`. This note is not
-//! synced, so a power cut may keep the note and lose the bytes. A resume therefore counts them only if the machine
-//! has not been booted since, if the data is the same file of the same mounted file system, and if the bytes read back have
-//! the hash that was noted. Then it writes them again. After a write to the disk has failed, the kernel keeps the pages in
-//! memory and takes them for written: they read back right, but no sync would write them.
+//! synced, so a power cut may keep the note and lose the bytes. A resume therefore accepts the bytes only if the machine
+//! has not been booted since, if the data is the same file of the same mounted file system, and if the bytes that it reads
+//! have the recorded hash. Then it writes them again. The reason is that after a failed write to the disk, the kernel keeps
+//! the pages in memory and considers them written: they can be read correctly, but no sync would write them.
 //!
-//! A note is never necessary: if anything is wrong with it, the checkpoint counts.
+//! A note is never necessary: if anything is wrong with it, the checkpoint is used.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -21,9 +21,9 @@ use crate::sys::{Fd, FileId, Sys, read_full_at, write_all_at};
 
 /// Bytes after which a note is made.
 const NOTE_EVERY: u64 = 4 << 20;
-/// The fewest bytes, once `SLOW` has passed since the last note.
+/// The fewest bytes for a note, once `SLOW` has passed since the last one.
 const NOTE_LEAST: u64 = 256 << 10;
-/// The most time that a slow stream may lose, in ns.
+/// The most time of a slow stream that a crash may cost, in ns.
 const SLOW: i64 = 1_000_000_000;
 /// The most bytes before the checkpoint that are read again to check the bytes after it.
 const MOST_BEFORE: u64 = 64 << 20;
@@ -34,26 +34,26 @@ pub(super) struct Notes {
     dir: Arc<Fd>,
     layout: Layout,
     data: FileId,
-    /// None once no more notes are made.
+    /// The ID of the boot; `None` once no more notes are made.
     boot: Option<String>,
     file: Option<Fd>,
-    /// A hash state on its way into a note.
+    /// A hash state that is being saved for a note.
     saving: Option<Saving>,
-    /// Where the last note was begun, and when.
+    /// The offset and the time at which the last note was begun.
     offset: u64,
     at_ns: i64,
 }
 
-/// The bytes after the checkpoint, as a resume found them.
+/// The bytes after the checkpoint that a resume has found.
 pub(super) struct Found {
-    /// Stands at the end of the bytes.
+    /// A hasher at the end of the bytes.
     pub(super) hasher: Hasher,
-    /// When they were written.
+    /// The time at which they were written.
     pub(super) updated_ns: i64,
 }
 
 impl Notes {
-    /// Those of an ingest that is opened where `slot` says.
+    /// The notes of an ingest that is opened at the offset in `slot`.
     pub(super) fn new(sys: Arc<dyn Sys>, dir: &Arc<Fd>, layout: Layout, data: FileId, slot: &Slot) -> Self {
         let (boot, offset, at_ns) = (sys.boot_id(), slot.offset, slot.updated_ns);
         Self { sys, dir: Arc::clone(dir), layout, data, boot, file: None, saving: None, offset, at_ns }
@@ -73,7 +73,7 @@ impl Notes {
         }
     }
 
-    /// Go back with the ingest, which was truncated.
+    /// Adapt to a truncation of the ingest.
     pub(super) fn truncate(&mut self, size: u64) {
         self.saving = None;
         self.offset = self.offset.min(size);
@@ -85,16 +85,16 @@ impl Notes {
         self.sys.unlink(self.dir.as_fd(), TAIL).ok();
     }
 
-    /// Write the note that is on its way, if there is one, and wait for the hash.
+    /// If a note has been begun, wait for its hash and write it.
     ///
-    /// For a moment at which no more bytes have come: the next `advance` may be late, or never be.
+    /// This is called when no further bytes have arrived: the next `advance` may come late or never.
     pub(super) fn complete(&mut self) {
         if let Some(saving) = self.saving.take() {
             self.note(saving.wait());
         }
     }
 
-    /// Write the note that is on its way, if the hash has come so far.
+    /// Write a note that has been begun, if its hash is ready.
     fn finish(&mut self) {
         match self.saving.take().map(Saving::poll) {
             None => {}
@@ -134,9 +134,9 @@ impl Notes {
     }
 }
 
-/// Look for bytes after a checkpoint that may be counted, and write them again. None: the checkpoint counts.
+/// Look for valid bytes after a checkpoint, and write them again. `None` if there are none: the checkpoint is used.
 ///
-/// `size` is that of the data, whose bytes up to the slot's offset are trusted.
+/// `size` is the size of the data. Its bytes up to the slot's offset are trusted.
 pub(super) fn recover(place: &Place<'_>, control: &Control, data: &Fd, slot: &Slot, size: u64) -> Option<Found> {
     let tail = read(place.sys, control)?;
     let id = place.sys.stat(data.as_fd()).ok()?.id;
@@ -151,7 +151,7 @@ pub(super) fn recover(place: &Place<'_>, control: &Control, data: &Fd, slot: &Sl
     let mut buffer = vec![0; PIECE];
     while hasher.offset() < tail.offset {
         let at = hasher.offset();
-        // Never both sides of the checkpoint at once: the bytes before it are not to be touched.
+        // A piece never spans the checkpoint: the bytes before it must not be written again.
         let end = if at < slot.offset { slot.offset } else { tail.offset };
         let take = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
         let piece = &mut buffer[..take];

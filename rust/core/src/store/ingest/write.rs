@@ -13,17 +13,17 @@ use crate::pipe::{HASHING, PIECE, Piece};
 use crate::sys::write_all_at;
 use crate::volume::Volume;
 
-/// Fewer bytes are hashed in less time than another thread needs to start.
+/// From this size on, bytes are hashed on another thread. Fewer bytes are hashed faster than another thread starts.
 const BESIDE: usize = 256 << 10;
-/// Bytes after which the kernel is asked to begin writing, so that the sync at the end finds little to do.
+/// Bytes after which the kernel is asked to start writing, so that little is left for the sync at the end.
 const WRITEBACK_EVERY: u64 = 8 << 20;
-/// The fewest of one ingest while others have bytes too: all make the same progress and are synced at about the same time.
+/// The fewest such bytes of one ingest while others have bytes too: all make the same progress and are synced at about the same time.
 const WRITEBACK_LEAST: u64 = 1 << 20;
-/// Bytes after which a checkpoint is made: the most that a power cut costs.
+/// Bytes after which a checkpoint is made: the most bytes that a power cut costs.
 const CHECKPOINT_EVERY: u64 = 64 << 20;
 
 impl Ingest {
-    /// Accept bytes, all or none, by copying them: there is no system call and no wait.
+    /// Accept all bytes or none, by copying them, without a system call or a wait.
     ///
     /// A flusher writes and hashes them later. If that fails, a later call on the ingest returns the error.
     pub fn push(&self, data: &[u8]) -> Result<Pushed> {
@@ -57,7 +57,7 @@ impl Ingest {
         self.stream(|inner| inner.flush(self.volume()))
     }
 
-    /// Truncate to the first `size` bytes; on return no crash brings the others back.
+    /// Truncate to the first `size` bytes; on return no crash can restore the others.
     pub fn truncate(&self, size: u64) -> Result<()> {
         self.with(|inner| {
             let offset = inner.offset();
@@ -74,7 +74,7 @@ impl Ingest {
         })
     }
 
-    /// Make all bytes accepted so far survive a power loss, and a resume start after them.
+    /// Make all bytes accepted so far survive a power loss. A resume then starts after them.
     pub fn sync(&self) -> Result<()> {
         self.with(|inner| inner.settle(self.volume()))
     }
@@ -92,7 +92,7 @@ impl Inner {
         self.append_all(volume, pending)
     }
 
-    /// Append bytes that lie in several places.
+    /// Append bytes in several segments.
     pub(super) fn append_all(&mut self, volume: &Arc<Volume>, segments: Vec<Segment>) -> Result<()> {
         let size: usize = segments.iter().map(|segment| segment.len()).sum();
         if size > 0 {
@@ -120,7 +120,7 @@ impl Inner {
         self.poisoning(result)
     }
 
-    /// Write bytes out after those written. Any failure poisons: how much of them is in the file is unknown.
+    /// Write bytes after the written ones. Any failure poisons the ingest, because it is unknown how many bytes are in the file.
     fn append(&mut self, volume: &Arc<Volume>, data: &[u8]) -> Result<()> {
         let _user = (data.len() >= BESIDE).then(|| HASHING.enter());
         self.approach(volume);
@@ -132,15 +132,15 @@ impl Inner {
         Ok(())
     }
 
-    /// Bring the hash up to the bytes written if it is nearly there: that is cheaper now than later.
+    /// Hash the remaining written bytes if there are few: that is cheaper now than later.
     pub(super) fn approach(&mut self, volume: &Volume) {
         if (1..=PIECE as u64).contains(&self.unhashed()) {
-            // A failure is no error yet: the call that needs the hash reads the bytes again.
+            // A failure is ignored: the call that needs the hash reads the bytes again.
             self.catch_up(volume, PIECE as u64).ok();
         }
     }
 
-    /// Append bytes of the caller's. To be hashed beside the writes, and after this call, they are copied.
+    /// Append bytes of the caller. They are copied, so that they can be hashed in parallel and after this call.
     fn append_copy(&mut self, volume: &Arc<Volume>, data: &[u8]) -> Result<()> {
         let pipeline = &self.hashing.pipeline;
         if self.unhashed() == 0 && data.len() >= BESIDE {
@@ -180,7 +180,7 @@ impl Inner {
         let in_use = self.write_buffer.buffers_in_use().max(1) as u64;
         if ahead >= (WRITEBACK_EVERY / in_use).max(WRITEBACK_LEAST) {
             match volume.sys.start_writeback(self.data()?, self.written_back, ahead) {
-                // Advice that this file system does not take.
+                // The file system does not support this hint.
                 Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL | libc::EOPNOTSUPP)) => {}
                 other => other.at("sync_file_range", || self.data_path(volume))?,
             }
@@ -227,7 +227,7 @@ impl Inner {
         Ok(())
     }
 
-    /// The hasher nearest to `size` that needs no reading: that of a checkpoint, or a new one.
+    /// The hasher nearest to `size` that is available without reading bytes: that of a checkpoint, or a new one.
     fn nearest_hasher(&self, size: u64) -> Hasher {
         let algorithm = self.hashing.algorithm();
         let slots = self.control().into_iter().flat_map(Control::slots).flatten();

@@ -1,9 +1,9 @@
 //! Bytes that an ingest has accepted and that are not written yet.
 //!
-//! The lock of a write buffer is held for a copy of some bytes at most, never over a system call: so a thread that brings
-//! bytes, such as an event loop's, does not wait for a thread that takes them away. The latter holds the ingest's own lock
-//! from before it takes the first byte until all are written: so the bytes of an ingest are always those written and those
-//! here.
+//! The lock of a write buffer is held for at most a copy of some bytes, never during a system call. So a thread that adds
+//! bytes, such as the thread of an event loop, does not wait for a thread that writes them. A thread that writes takes the
+//! ingest's own lock before it takes the first byte, and holds it until all are written. So for any other thread that gets
+//! that lock, each accepted byte is either written or in this buffer.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -13,11 +13,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::budget::{BUFFER, Budget, Lasting, Segment, Waiter};
 use crate::error::{Error, Result};
 
-/// As many bytes are taken away at a time: enough that a system call for them costs little, few enough that those of
-/// several ingests lie in a processor's cache together.
+/// The bytes that are taken for writing at a time: enough that the system call costs little, and few enough that those of
+/// several ingests fit into a processor's cache together.
 pub(super) const FLUSH_UNIT: usize = 256 << 10;
 
-/// It takes less time to copy fewer bytes than to keep a reference to them.
+/// Fewer bytes than this are copied: that is faster than to keep a reference to them.
 pub const COPY_BELOW: usize = 16 << 10;
 
 /// The most bytes that are copied, because a copy delays an event loop.
@@ -26,21 +26,21 @@ const MOST_COPIED: usize = 256 << 10;
 /// The most bytes of one push.
 const MOST: usize = 1 << 20;
 
-/// Called when the wait of a writer is over.
+/// Called when the wait of a writer has ended.
 pub type Notify = Box<dyn FnOnce() + Send>;
 
 /// The outcome of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
-    /// They are accepted.
+    /// The bytes are accepted.
     Taken,
-    /// They are not: there is no room before others have been written.
+    /// The bytes are not accepted: there is no room until others have been written.
     Full,
-    /// They are not: they are too many, or other ingests have all memory. `write` takes them.
+    /// The bytes are not accepted: they are too many, or other ingests use all memory. The caller must use `write`.
     Short,
 }
 
-/// The reason for which a writer waits.
+/// The condition for which a writer waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Until {
     /// Room for this number of further bytes.
@@ -68,10 +68,10 @@ struct State {
     segments: VecDeque<Segment>,
     bytes: usize,
     updated_ns: i64,
-    /// Whether a flusher will take bytes away, or is doing so, and then looks here again.
+    /// Whether a flusher is taking bytes or will do so. It checks the buffer again afterwards.
     queued: bool,
     waiting: Option<Waiting>,
-    /// Why nothing is accepted any more.
+    /// The reason why nothing is accepted any more.
     end: Option<Error>,
 }
 
@@ -81,7 +81,7 @@ impl WriteBuffer {
         Arc::new(Self { budget, offset, state: Mutex::default() })
     }
 
-    /// Accept bytes if there is room; return whether a flusher must be called now.
+    /// Accept bytes if there is room. Also returns whether a flusher must be called now.
     pub(super) fn push(&self, data: &[u8], now_ns: impl FnOnce() -> i64) -> Result<(Pushed, bool)> {
         self.accept(data.len(), now_ns, |state| {
             if data.len() > MOST_COPIED {
@@ -141,7 +141,7 @@ impl WriteBuffer {
         Ok((Pushed::Taken, self.queue(&mut state)))
     }
 
-    /// Notify at that moment, now if it has come; return whether a flusher must be called.
+    /// Call `notify` when the condition holds, at once if it holds now. Returns whether a flusher must be called.
     pub(super) fn wait(&self, until: Until, notify: Notify) -> bool {
         let mut state = self.state();
         if state.end.is_some() || self.has_come(&state, until) {
@@ -160,7 +160,7 @@ impl WriteBuffer {
 
     fn has_come(&self, state: &State, until: Until) -> bool {
         match until {
-            // For many more than the next bytes: a writer that is notified too often does little else.
+            // Wait for room for many more than the next bytes: frequent notifications would cost the writer most of its time.
             Until::Room(size) => {
                 let share = self.budget.share();
                 state.bytes == 0 || state.bytes + size.max(share / 4 * 3) <= share
@@ -169,14 +169,14 @@ impl WriteBuffer {
         }
     }
 
-    /// The oldest bytes, about so many, if there is a flush unit or a writer waits; for the flusher.
+    /// Take the oldest bytes, about `size`, if there is a flush unit or a writer waits. For the flusher.
     pub(super) fn take_ready(&self, size: usize) -> Vec<Segment> {
         let state = self.state();
         let size = if self.is_ready(&state) { size } else { 0 };
         self.take_from(state, size)
     }
 
-    /// All bytes.
+    /// Take all bytes.
     pub(super) fn take(&self) -> Vec<Segment> {
         self.take_from(self.state(), usize::MAX)
     }
@@ -206,17 +206,17 @@ impl WriteBuffer {
         }
     }
 
-    /// Whether fewer bytes are here than a flusher would take.
+    /// Whether there are too few bytes for a flusher.
     pub(super) fn is_short(&self) -> bool {
         !self.is_ready(&self.state())
     }
 
     fn is_ready(&self, state: &State) -> bool {
-        // Half of a small share: one half is written while the other fills.
+        // Of a small share, half is enough: one half is written while the other is filled.
         state.bytes >= FLUSH_UNIT.min(self.budget.share() / 2) || (state.bytes > 0 && state.waiting.is_some())
     }
 
-    /// Note that a flusher is called, if it has something to do and none is called yet.
+    /// Record that a flusher is called, if there is work for it and none has been called yet.
     fn queue(&self, state: &mut State) -> bool {
         let call = !state.queued && self.is_ready(state);
         state.queued |= call;
@@ -231,7 +231,7 @@ impl WriteBuffer {
         state.waiting.take().map(|waiting| waiting.notify)
     }
 
-    /// Note that the flusher is done. Return whether a flusher must be called again, and the writer to be notified.
+    /// Record that the flusher is done. Returns whether a flusher must be called again, and the writer to be notified.
     pub(super) fn leave_queue(&self) -> (bool, Option<Notify>) {
         let mut state = self.state();
         state.queued = false;
@@ -239,7 +239,7 @@ impl WriteBuffer {
         (call, self.answer(&mut state))
     }
 
-    /// Notify the writer that waits, although its wait is not over.
+    /// Notify the waiting writer, although its condition does not hold.
     pub(super) fn wake(&self) {
         let waiting = self.state().waiting.take();
         if let Some(Waiting { notify, .. }) = waiting {
@@ -270,7 +270,7 @@ impl WriteBuffer {
         self.notify(state);
     }
 
-    /// Accept no more, drop the pending bytes, and keep the reason.
+    /// Accept no more bytes, drop the pending ones, and keep the reason.
     pub(super) fn end(&self, reason: Error) {
         let mut state = self.state();
         if !state.segments.is_empty() {
@@ -297,7 +297,7 @@ impl WriteBuffer {
         self.state().segments.iter().for_each(|segment| see(segment));
     }
 
-    /// Say how many bytes are written, when no flusher is taking any away.
+    /// Set the number of written bytes, while no flusher is taking any.
     pub(super) fn set_written(&self, written: u64) {
         let state = self.state();
         self.offset.store(written + state.bytes as u64, Ordering::Release);
@@ -308,22 +308,22 @@ impl WriteBuffer {
         self.offset.load(Ordering::Acquire)
     }
 
-    /// Bytes here.
+    /// Bytes in the buffer.
     pub(super) fn bytes(&self) -> usize {
         self.state().bytes
     }
 
-    /// When bytes came last, in ns since the epoch; 0 if none did.
+    /// The time at which bytes were last added, in ns since the epoch; 0 if none were.
     pub(super) fn updated_ns(&self) -> i64 {
         self.state().updated_ns
     }
 
-    /// How many buffers there are bytes in, of the whole store.
+    /// The number of write buffers of the store that have bytes.
     pub(super) fn buffers_in_use(&self) -> usize {
         self.budget.buffers_in_use()
     }
 
-    /// Whether it is faster to wait until all bytes are written together with those of other ingests.
+    /// Whether it is faster to wait until the bytes are written together with those of other ingests.
     pub(super) fn has_company(&self) -> bool {
         const WORTHWHILE: usize = 32 << 10;
         self.budget.buffers_in_use() > 1 && self.bytes() >= WORTHWHILE

@@ -1,6 +1,6 @@
 //! SHA-256 of two or four streams at once with the SHA instructions.
 //!
-//! One stream leaves them waiting for their own results; the rounds of the others fill the gaps.
+//! With one stream, the instructions wait for their own results; the rounds of other streams fill these gaps.
 #![allow(unsafe_code, reason = "bytes as vectors, and a call of code for a CPU that was asked")]
 
 use std::arch::x86_64::{
@@ -23,7 +23,7 @@ pub(in super::super) fn compress<const LANES: usize>(words: &mut [[u32; 8]], inp
     assert!(available());
     let words = words.try_into().expect("a state for each lane");
     let inputs = inputs.try_into().expect("an input for each lane");
-    // SAFETY: the features that it is compiled for are there, as was just asked.
+    // SAFETY: the CPU has the features for which the function is compiled, as was just checked.
     unsafe { compress_all::<LANES>(words, inputs) }
 }
 

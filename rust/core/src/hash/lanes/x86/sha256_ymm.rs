@@ -1,7 +1,7 @@
 //! SHA-256 of eight streams at once with AVX-512's instructions on registers of half the size.
 //!
-//! Some CPUs do three of these in the time of two full ones: there, eight streams gain three quarters of what sixteen
-//! do, and a few streams gain more than in the wider kernel.
+//! Some CPUs execute three of these instructions in the time of two full-width ones. On them, eight streams gain three quarters of
+//! the gain of sixteen, and few streams gain more than in the wider kernel.
 #![allow(unsafe_code, reason = "bytes as vectors, and a call of code for a CPU that was asked")]
 
 use std::arch::x86_64::{
@@ -36,7 +36,7 @@ pub(in super::super) fn compress(words: &mut [[u32; 8]], inputs: &[Input<'_>]) {
     assert!(available());
     let words = words.try_into().expect("a state for each lane");
     let inputs = inputs.try_into().expect("an input for each lane");
-    // SAFETY: the features that it is compiled for are there, as was just asked.
+    // SAFETY: the CPU has the features for which the function is compiled, as was just checked.
     unsafe { compress_all(words, inputs) }
 }
 

@@ -33,7 +33,7 @@ pub(in super::super) fn compress(words: &mut [[u32; 8]], inputs: &[Input<'_>]) {
     assert!(available());
     let words = words.try_into().expect("a state for each lane");
     let inputs = inputs.try_into().expect("an input for each lane");
-    // SAFETY: the features that it is compiled for are there, as was just asked.
+    // SAFETY: the CPU has the features for which the function is compiled, as was just checked.
     unsafe { compress_all(words, inputs) }
 }
 
@@ -94,7 +94,7 @@ fn load_state(words: &[[u32; 8]; LANES]) -> [__m512i; 8] {
         // SAFETY: any eight words are a vector.
         *row = _mm512_castsi256_si512(unsafe { transmute::<[u32; 8], __m256i>(*words) });
     }
-    // The upper halves of the rows, and so the other columns, mean nothing.
+    // The upper halves of the rows, and so the other columns, are not used.
     let [a, b, c, d, e, f, g, h, ..] = transpose(rows);
     [a, b, c, d, e, f, g, h]
 }
