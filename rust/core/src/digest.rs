@@ -14,7 +14,7 @@ const LONGEST: usize = 64;
 /// The hex digits of the longest hash.
 pub const MOST_DIGITS: usize = LONGEST * 2;
 
-/// The value of no digit.
+/// The value for a byte that is not a digit.
 const NO_HEX: u8 = 0x80;
 
 /// The value of each lower-case hex digit.
@@ -42,7 +42,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// All of them, in order.
+    /// All algorithms, in order.
     pub const ALL: [Self; 4] = [Self::Blake3, Self::Sha256, Self::Sha384, Self::Sha512];
 
     /// The name, as in a digest's text.
@@ -64,7 +64,7 @@ impl Algorithm {
         }
     }
 
-    /// Its place in the order of the time that the algorithms take.
+    /// Its rank by speed: a slower algorithm has a higher number.
     pub(crate) const fn slowness(self) -> u8 {
         match self {
             Self::Blake3 => 0,
@@ -73,7 +73,7 @@ impl Algorithm {
         }
     }
 
-    /// Return the algorithm of that name.
+    /// Return the algorithm with this name.
     pub fn parse(name: &str) -> Result<Self> {
         match Self::find(name) {
             Some(algorithm) => Ok(algorithm),
@@ -101,7 +101,7 @@ impl FromStr for Algorithm {
     }
 }
 
-/// The name of a blob: an algorithm and the hash of the bytes. A small value, ordered as its text is.
+/// The name of a blob: an algorithm and the hash of the bytes. A small value with the same order as its text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest {
     algorithm: Algorithm,
@@ -110,11 +110,11 @@ pub struct Digest {
 }
 
 impl Digest {
-    /// Make a digest of the hash that `algorithm` gave.
+    /// Make a digest from a hash by `algorithm`.
     ///
     /// # Panics
     ///
-    /// If `hash` has not the algorithm's size.
+    /// If `hash` does not have the algorithm's size.
     pub fn new(algorithm: Algorithm, hash: &[u8]) -> Self {
         assert_eq!(hash.len(), algorithm.digest_size(), "a hash has its algorithm's size");
         let mut bytes = [0; LONGEST];
@@ -141,7 +141,7 @@ impl Digest {
         }
         let mut bytes = [0; LONGEST];
         let mut wrong = 0;
-        // Without a branch for each digit: a listing parses every name of the store twice.
+        // There is no branch per digit, because a listing parses every name of the store twice.
         for (byte, pair) in bytes.iter_mut().zip(encoded.as_bytes().as_chunks::<2>().0) {
             let [high, low] = pair.map(|digit| HEX[usize::from(digit)]);
             wrong |= high | low;
@@ -204,12 +204,12 @@ fn unsupported(text: &str, algorithm: &str) -> Error {
     Error::UnsupportedAlgorithm { text: shorten(text), algorithm: shorten(algorithm) }
 }
 
-/// Keep what an error needs to show: Python cuts at 200 characters and adds an ellipsis where there were more.
+/// Shorten a text for an error: Python cuts at 200 characters and adds an ellipsis if there were more.
 fn shorten(text: &str) -> String {
     text.chars().take(201).collect()
 }
 
-/// Whether it is lower-case letters and digits in parts joined by single separators, as the OCI grammar has it.
+/// Whether a name has the form of the OCI grammar: parts of lower-case letters and digits, joined by single separators.
 fn is_algorithm_name(name: &str) -> bool {
     name.split(['+', '.', '_', '-'])
         .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()))

@@ -11,9 +11,9 @@ use crate::sys::{FileKind, SourceDirectory, SourceStatus, source_status, source_
 /// An entry of a walk.
 #[derive(Debug)]
 pub struct Found {
-    /// Its path: that of the directory as the caller gave it, `/`, and the path below it.
+    /// Its path: the path of the directory as given by the caller, `/`, and the path below it.
     pub path: Vec<u8>,
-    /// Its kind, and the facts of that kind.
+    /// Its kind, with the values of that kind.
     pub kind: FoundKind,
 }
 
@@ -28,15 +28,16 @@ pub enum FoundKind {
     Empty,
     /// A device, a socket or a named pipe.
     Special,
-    /// The directory to leave out.
+    /// The directory that is left out.
     LeftOut,
     /// An entry that cannot be read.
     Failed(io::Error),
 }
 
-/// A walk under way: part by part, each in the order of its bytes. Links are not followed, so no loop is entered.
+/// A walk in progress. The names in each directory are visited in the order of their bytes. Links are not followed, so there are no
+/// loops.
 ///
-/// It keeps the names of the directories on the way down, and no descriptor.
+/// It keeps the remaining names of the current directories, and no descriptor.
 #[derive(Debug)]
 pub struct DirectoryWalk {
     levels: Vec<Level>,
@@ -44,7 +45,7 @@ pub struct DirectoryWalk {
     leave_out: Option<(u64, u64)>,
 }
 
-/// The names of a directory that are still to come, and its path with a `/`.
+/// The remaining names of a directory, and its path with a `/`.
 #[derive(Debug)]
 struct Level {
     prefix: Vec<u8>,
@@ -52,13 +53,13 @@ struct Level {
 }
 
 impl DirectoryWalk {
-    /// Walk through `top`, which is followed if it is a link, but not through the directory of that device and inode.
+    /// Walk through `top`, which may be a link, but leave out the directory with this device and inode.
     #[must_use]
     pub fn new(top: Vec<u8>, leave_out: Option<(u64, u64)>) -> Self {
         Self { levels: Vec::new(), next: Some(top), leave_out }
     }
 
-    /// Return the next entries, at most `most`, and none at the end.
+    /// Return the next entries, at most `most`; an empty list at the end.
     pub fn take(&mut self, most: usize) -> Vec<Found> {
         let mut found = Vec::new();
         while found.len() < most {
@@ -80,7 +81,7 @@ impl DirectoryWalk {
         found
     }
 
-    /// Read the names of a directory. Return an entry for it if nothing is below it.
+    /// Read the names of a directory. Returns an entry for the directory if it is empty, left out or unreadable.
     fn enter(&mut self, path: Vec<u8>) -> Option<Found> {
         let is_top = self.levels.is_empty();
         let names = match self.names(&path, is_top) {
@@ -99,7 +100,7 @@ impl DirectoryWalk {
         None
     }
 
-    /// Return the names in a directory, or none if it is to be left out.
+    /// Return the names in a directory; `None` if it is left out.
     #[allow(clippy::type_complexity, reason = "it is what `SourceDirectory::names` gives")]
     fn names(&self, path: &[u8], follow: bool) -> io::Result<Option<Vec<(Vec<u8>, Option<FileKind>)>>> {
         let directory = SourceDirectory::open(Path::new(OsStr::from_bytes(path)), follow)?;
@@ -110,7 +111,7 @@ impl DirectoryWalk {
     }
 }
 
-/// Look at an entry; none if it is a directory.
+/// Look at an entry; `None` if it is a directory.
 fn look(path: &[u8], known: Option<FileKind>) -> Option<FoundKind> {
     match known {
         Some(FileKind::Directory) => return None,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// The result of the core's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A refusal, with its facts. It can be cloned, so that a poisoned ingest can give the same one again.
+/// An error, with its values. It can be cloned, so that a poisoned ingest can return the same error again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     /// The caller no longer wants the result; nothing was done.
@@ -30,10 +30,10 @@ pub enum Error {
     NameTaken {
         /// The name.
         name: String,
-        /// The digest of what it holds, as text.
+        /// The digest of its target, as text.
         digest: String,
     },
-    /// There is a lease with that ID.
+    /// A lease with this ID exists already.
     LeaseExists {
         /// The ID.
         lease: String,
@@ -42,16 +42,16 @@ pub enum Error {
     LeaseEnded {
         /// Its ID.
         lease: String,
-        /// Why.
+        /// The reason.
         reason: &'static str,
     },
     /// The image name holds another target than the caller expected.
     NameMoved {
         /// The name.
         name: String,
-        /// The digest that it should have held, as text.
+        /// The expected digest of its target, as text.
         expected: String,
-        /// The digest that it holds, as text.
+        /// The digest of its target, as text.
         actual: String,
     },
     /// Another writer holds the ref, or another user the store.
@@ -60,12 +60,12 @@ pub enum Error {
         name: String,
         /// For people: `this process`, `process 4711` or `unknown`.
         holder: String,
-        /// When the holder took it (ns since the epoch), where that could be found out.
+        /// The time at which the holder took it (ns since the epoch), if it is known.
         since_ns: Option<i64>,
         /// Whether the holder uses the same store object.
         local: bool,
     },
-    /// Another collection of the store is under way.
+    /// Another collection of the store is in progress.
     CollectionBusy {
         /// For people: `process 4711` or `unknown`.
         holder: String,
@@ -79,7 +79,7 @@ pub enum Error {
         /// For people: what was found, and the next step.
         reason: String,
     },
-    /// The state is not the one the call needs; nothing was changed.
+    /// The call needs another state; nothing was changed.
     FailedPrecondition {
         /// The state that was found, and the next step.
         message: String,
@@ -126,12 +126,12 @@ pub enum Error {
         /// Its ref.
         name: String,
     },
-    /// The call can never succeed as it is.
+    /// The call can never succeed with these arguments.
     InvalidArgument {
         /// The fault.
         message: String,
     },
-    /// The text is no digest.
+    /// The text is not a digest.
     InvalidDigest {
         /// The text.
         text: String,
@@ -147,7 +147,7 @@ pub enum Error {
         /// Hex digits found.
         actual: usize,
     },
-    /// The name is well-formed, but none of our algorithms.
+    /// The name is well-formed, but not a supported algorithm.
     UnsupportedAlgorithm {
         /// The digest or name.
         text: String,
@@ -169,19 +169,19 @@ pub enum Error {
         key: String,
         /// Bytes of key and value together.
         size: usize,
-        /// The most there may be.
+        /// The most bytes of key and value together.
         limit: usize,
     },
     /// An offset lies past the end.
     OutOfRange {
         /// The digest or ref.
         name: String,
-        /// The offset asked for, in bytes.
+        /// The requested offset, in bytes.
         offset: u64,
         /// The size found, in bytes.
         size: u64,
     },
-    /// Stored bytes are not what their name says.
+    /// Stored bytes do not match their digest, or a control file is damaged.
     DataCorrupt {
         /// A digest, or the path of a control file.
         name: String,
@@ -190,15 +190,15 @@ pub enum Error {
         /// The value that was found.
         actual: String,
     },
-    /// An archive is malformed, ends early, contradicts itself or wants something that no image needs.
+    /// An archive is malformed, ends early, contradicts itself or has a feature that no image needs.
     InvalidArchive {
-        /// The entry's name, or nothing where the archive itself is meant.
+        /// The entry's name; `None` if the fault is in the archive itself.
         entry: Option<String>,
         /// The expected value.
         expected: String,
         /// The value that was found.
         found: String,
-        /// Where in the archive, in bytes after decompression.
+        /// The position in the archive, in bytes after decompression.
         offset: Option<u64>,
     },
     /// An image needs more than the limits of the call allow.
@@ -207,14 +207,14 @@ pub enum Error {
         name: String,
         /// The name of the limit.
         limit: &'static str,
-        /// The most it allows.
+        /// The most that it allows.
         allowed: u64,
-        /// How much there is, or nothing where it was not read to its end.
+        /// The actual amount; `None` if the input was not read to its end.
         found: Option<u64>,
     },
-    /// The operating system refused.
+    /// The operating system refused a call.
     Io {
-        /// The number it gave.
+        /// The error number.
         errno: i32,
         /// The path of the call, if it has one.
         path: Option<PathBuf>,
@@ -223,7 +223,7 @@ pub enum Error {
     },
     /// A source, which is not part of the store, could not be read.
     Source {
-        /// The number that the operating system gave.
+        /// The error number of the operating system.
         errno: i32,
     },
 }
@@ -240,7 +240,7 @@ impl Error {
         Self::Io { errno, path: Some(path.into()), operation }
     }
 
-    /// Whether there was no room: the disk is full, or a quota or a limit of size is reached.
+    /// Whether there was no space: the disk is full, or a quota or a limit of size is reached.
     pub(crate) fn is_full(&self) -> bool {
         matches!(self, Self::Io { errno, .. } if is_limit(*errno))
     }
@@ -261,9 +261,9 @@ impl Error {
     }
 }
 
-/// Gives a system call's failure its step and its path.
+/// Adds the step and the path to the failure of a system call.
 pub trait At<T> {
-    /// Turn a failure into [`Error::Io`]; the path is only made when it is needed.
+    /// Convert a failure to [`Error::Io`]. The path is only made if it is needed.
     fn at<P: Into<PathBuf>>(self, operation: &'static str, path: impl FnOnce() -> P) -> Result<T>;
 }
 
@@ -325,7 +325,7 @@ impl fmt::Display for Error {
 }
 
 impl Error {
-    /// The messages about values that were refused.
+    /// The messages about refused values.
     fn fmt_invalid(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InvalidDigest { text, reason } => write!(f, "digest {text:?}: {reason}"),
@@ -351,7 +351,7 @@ impl Error {
         }
     }
 
-    /// The messages about images from outside.
+    /// The messages about untrusted images.
     fn fmt_image(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InvalidArchive { entry, expected, found, offset } => {
@@ -383,7 +383,7 @@ fn io_message(f: &mut fmt::Formatter<'_>, errno: i32, path: Option<&Path>, opera
     path.map_or(Ok(()), |path| write!(f, ": '{}'", path.display()))
 }
 
-/// The beginning of a message about an ingest; nothing for a write without one.
+/// The beginning of a message about an ingest; empty for a write without one.
 struct Of<'a>(Option<&'a str>);
 
 impl fmt::Display for Of<'_> {

@@ -1,4 +1,4 @@
-//! The values that the core hands out: what is known of a blob and of an ingest.
+//! The values that the core returns: information on blobs, ingests, image names, leases and events.
 //!
 //! Times are nanoseconds since the epoch (UTC), sizes and offsets are bytes.
 
@@ -32,9 +32,9 @@ pub struct Info {
     pub digest: Digest,
     /// Its length.
     pub size: u64,
-    /// When it was committed; never moves.
+    /// When it was committed; never changes.
     pub created_ns: i64,
-    /// When its labels were last set; reading never moves it.
+    /// When its labels were last set; reading does not change it.
     pub updated_ns: i64,
     /// Its labels, the only part that can change. Blobs with the same labels may share them.
     pub labels: Arc<Labels>,
@@ -45,11 +45,11 @@ pub struct Info {
 pub struct Target {
     /// The blob's name.
     pub digest: Digest,
-    /// Its length, where it is known.
+    /// Its length, if it is known.
     pub size: Option<u64>,
     /// The type of its bytes.
     pub media_type: Option<String>,
-    /// Further statements about it.
+    /// Further information on it.
     pub annotations: Labels,
 }
 
@@ -60,9 +60,9 @@ pub struct Image {
     pub name: String,
     /// The blob that the name refers to.
     pub target: Target,
-    /// When the name was made; never moves.
+    /// When the name was created; never changes.
     pub created_ns: i64,
-    /// When what it holds or its labels were last set.
+    /// When its target or its labels were last set.
     pub updated_ns: i64,
     /// The name's labels, which are not those of the blob.
     pub labels: Labels,
@@ -101,7 +101,7 @@ pub enum EventKind {
     Labelled,
     /// A blob was removed.
     Deleted,
-    /// An image name was set, or was changed and holds the same digest.
+    /// An image name was set, or was changed without a change of its digest.
     NameSet,
     /// An image name was given another digest.
     NameMoved,
@@ -141,7 +141,7 @@ impl EventKind {
     }
 }
 
-/// Why a blob was removed.
+/// The reason why a blob was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
     /// By a call.
@@ -166,7 +166,7 @@ impl Removal {
     }
 }
 
-/// A change, for those who subscribe to changes. What a kind does not have is None.
+/// A change, for subscribers. Fields that its kind does not have are `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// The kind.
@@ -175,13 +175,13 @@ pub struct Event {
     pub at_ns: i64,
     /// The blob, or the target of the image name.
     pub digest: Option<Digest>,
-    /// The length of that.
+    /// The length of that blob.
     pub size: Option<u64>,
     /// The image name.
     pub name: Option<String>,
     /// The ID of the lease.
     pub lease: Option<String>,
-    /// The digest that the image name held before, if there was one.
+    /// The previous digest of the image name's target, if there was one.
     pub previous: Option<Digest>,
     /// Why the blob was removed.
     pub reason: Option<Removal>,
@@ -190,7 +190,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// A change of that kind at that time, of nothing yet.
+    /// A change of this kind at this time, with all other fields empty.
     pub fn new(kind: EventKind, at_ns: i64) -> Self {
         let labels = Arc::default();
         Self { kind, at_ns, digest: None, size: None, name: None, lease: None, previous: None, reason: None, labels }

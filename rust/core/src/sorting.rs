@@ -1,4 +1,4 @@
-//! A sort of many items in parts, so that no caller has to wait for all of it.
+//! A sort of many items in parts, so that no caller has to wait for the whole sort.
 
 use std::cmp::Ordering;
 use std::iter;
@@ -7,31 +7,31 @@ use std::ops::Range;
 /// The most items that a part looks at.
 pub const AT_ONCE: usize = 2048;
 
-/// A sort under way: a quicksort in place, without memory for a second copy. No two items may be equal.
+/// A sort in progress: a quicksort in place, without memory for a copy. No two items may be equal.
 pub struct Sorting {
     /// The ranges that are still to be sorted.
     ranges: Vec<Range<usize>>,
     split: Option<Split>,
-    /// The last number of a row that no order of the items knows.
+    /// The state of a sequence of pseudo-random numbers, which no order of the items can anticipate.
     random: u64,
 }
 
-/// The division of a range by its first item.
+/// The partition of a range by its first item, in progress.
 struct Split {
     range: Range<usize>,
-    /// The last of the items that were found to be less.
+    /// The last of the items that were found to be smaller.
     last_less: usize,
     /// The next item to look at.
     next: usize,
 }
 
 impl Sorting {
-    /// Begin to sort that many items.
+    /// Begin to sort `count` items.
     pub fn of(count: usize) -> Self {
         Self { ranges: iter::once(0..count).collect(), split: None, random: 1 }
     }
 
-    /// Do the next part, always on the same items; false when they are sorted.
+    /// Do the next part, always on the same items. Returns false once they are sorted.
     pub fn step<T>(&mut self, items: &mut [T], order: impl Fn(&T, &T) -> Ordering) -> bool {
         if let Some(split) = self.split.take() {
             self.divide(split, items, order);
@@ -49,7 +49,7 @@ impl Sorting {
         true
     }
 
-    /// Any place in a range: with fixed ones, items in some orders would take long.
+    /// A random index in a range: with fixed ones, some orders of the items would take long.
     fn place_in(&mut self, range: &Range<usize>) -> usize {
         self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         range.start + usize::try_from(self.random >> 33).unwrap_or_default() % range.len()
@@ -61,7 +61,7 @@ impl Sorting {
             if split.next == split.range.end {
                 items.swap(start, split.last_less);
                 let (less, greater) = (start..split.last_less, split.last_less + 1..split.range.end);
-                // The shorter one next: so there are few ranges at any time.
+                // The shorter range is sorted next, so that there are few ranges at any time.
                 self.ranges.extend(if less.len() < greater.len() { [greater, less] } else { [less, greater] });
                 return;
             }
@@ -75,7 +75,7 @@ impl Sorting {
     }
 }
 
-/// Which of three items is between the others.
+/// The index of the median of three items.
 fn median<T>(items: &[T], mut places: [usize; 3], order: impl Fn(&T, &T) -> Ordering) -> usize {
     places.sort_unstable_by(|one, other| order(&items[*one], &items[*other]));
     places[1]

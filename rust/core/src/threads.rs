@@ -1,4 +1,4 @@
-//! The one place where threads are started.
+//! The only module that starts threads.
 //!
 //! `threads/calls/` has the threads that serve calls, `threads/low_priority.rs` threads of low priority: an event loop gets
 //! the processor before them.
@@ -38,7 +38,7 @@ pub fn start_in<'scope, T: Send + 'scope>(
     life: impl FnOnce() -> T + Send + 'scope,
 ) -> io::Result<ScopedJoinHandle<'scope, T>> {
     permit()?;
-    // The work of a call stays that of its caller.
+    // The new thread works for the same caller.
     let caller = waiting::caller();
     #[allow(clippy::disallowed_methods, reason = "the one place")]
     Builder::new().name(name.to_owned()).spawn_scoped(scope, move || waiting::for_caller(caller, life))
@@ -104,7 +104,7 @@ fn permit() -> io::Result<()> {
 #[cfg(test)]
 use scarce::{permit, scarce};
 
-/// The system's refusal, as a test has it.
+/// Simulates, for tests, a system that refuses threads.
 #[cfg(test)]
 mod scarce {
     use std::cell::Cell;
@@ -114,7 +114,7 @@ mod scarce {
         static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
     }
 
-    /// Run `work`, in which this thread can start so many threads and then none.
+    /// Run `work`, during which this thread can start `left` threads and then no more.
     pub(crate) fn scarce<T>(left: usize, work: impl FnOnce() -> T) -> T {
         LEFT.set(Some(left));
         let result = work();

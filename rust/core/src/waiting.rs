@@ -1,9 +1,9 @@
-//! Waiting for another process, which may take for ever: it can be suspended while it holds a lock.
+//! Waits for another process, which may take forever: the process can be suspended while it holds a lock.
 //!
-//! No system call of ours blocks on a lock, and SQLite never waits for one. A thread that finds a lock of another process
-//! releases everything that other threads of this process could wait for, pauses, and tries again ([`Patience`]). Between two
-//! tries it asks whether its caller still wants the result, and notifies the caller that its thread does nothing, so that a
-//! pool can start another one in its place.
+//! No system call of the store blocks on a lock, and SQLite never waits for one. A thread that finds a lock of another process
+//! releases everything for which other threads of this process could wait, pauses, and tries again ([`Patience`]). Between two
+//! attempts it checks whether its caller still wants the result, and notifies the caller that the thread is idle, so that a pool
+//! can start another thread in its place.
 //!
 //! The caller is known by thread, because most calls never need to know it. A thread that is started for a call inherits it
 //! (`threads.rs`).
@@ -18,45 +18,45 @@ use crate::error::{Error, Result};
 /// The first pause: most locks are held for less than a millisecond.
 const FIRST: Duration = Duration::from_micros(100);
 
-/// The longest pause while the other process is probably at work. A collector takes a lock again and again; a waiter with longer
-/// pauses could miss it for hundreds of milliseconds.
+/// The longest pause while the other process is probably running. A collector takes a lock again and again; with longer pauses, a
+/// waiter could miss the moments between for hundreds of milliseconds.
 const SHORT: Duration = Duration::from_millis(1);
 
-/// After this wait the other process is probably suspended, and the pauses grow.
+/// After this time the other process is probably suspended, and the pauses grow.
 const AT_WORK: Duration = Duration::from_millis(100);
 
-/// The longest pause: a cancellation is noticed after it at the latest.
+/// The longest pause, after which a cancellation is noticed at the latest.
 const LONGEST: Duration = Duration::from_millis(20);
 
-/// After this wait the caller is notified.
+/// After this time the caller is notified.
 const NOTIFIED_AFTER: Duration = Duration::from_millis(3);
 
-/// The caller of a call, as the threads that do its work see it.
+/// The interface of the threads that work for a call to its caller.
 pub trait Caller: Send + Sync {
     /// Whether the result is no longer wanted.
     fn is_cancelled(&self) -> bool;
-    /// A thread that works for the call begins to wait, or has waited.
+    /// Report that a thread that works for the call begins to wait, or has finished waiting.
     fn waits(&self, begins: bool);
 }
 
-/// A sign for others that a thread waits.
+/// A sign to other processes that a thread waits.
 pub(crate) trait Sign: Send + Sync {
-    /// The thread waits no longer, whether it has got what it waited for or not.
+    /// Take the sign back: the thread no longer waits, whether it was successful or not.
     fn take_back(&self);
 }
 
 thread_local! {
     static CALLER: RefCell<Option<Arc<dyn Caller>>> = const { RefCell::new(None) };
-    /// The sign that this thread shows while it waits.
+    /// The sign of this thread while it waits.
     static SIGN: RefCell<Option<Weak<dyn Sign>>> = const { RefCell::new(None) };
 }
 
-/// Have a sign taken back when this thread no longer waits: its [`Patience`] ends, however it does.
+/// Register a sign that is taken back when this thread no longer waits: when its [`Patience`] is dropped.
 pub(crate) fn show(sign: Weak<dyn Sign>) {
     SIGN.set(Some(sign));
 }
 
-/// This thread waits no longer.
+/// Take back the sign of this thread, which no longer waits.
 fn take_back() {
     if let Some(sign) = SIGN.take().and_then(|sign| sign.upgrade()) {
         sign.take_back();
@@ -89,7 +89,7 @@ pub(crate) fn is_cancelled() -> bool {
     CALLER.with_borrow(|caller| caller.as_ref().is_some_and(|caller| caller.is_cancelled()))
 }
 
-/// Wait by other means, and say so to the caller.
+/// Wait by other means than [`Patience`], and report the wait to the caller.
 pub(crate) fn away<T>(wait: impl FnOnce() -> T) -> T {
     let _patience = Patience { pause: LONGEST, waited: AT_WORK, is_notified: true, notified: notified() };
     wait()
@@ -104,7 +104,7 @@ fn notified() -> Option<Arc<dyn Caller>> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Busy;
 
-/// Pauses between tries. It costs nothing before the first one.
+/// Pauses between attempts. It costs nothing before the first pause.
 pub(crate) struct Patience {
     pause: Duration,
     waited: Duration,
@@ -117,14 +117,15 @@ impl Patience {
         Self { pause: FIRST, waited: Duration::ZERO, is_notified: false, notified: None }
     }
 
-    /// Wait a moment; `Cancelled` if the result is no longer wanted. The caller holds nothing that others wait for.
+    /// Pause for a moment. Fails with `Cancelled` if the result is no longer wanted. The caller must not hold anything for which other
+    /// threads wait.
     pub(crate) fn pause(&mut self) -> Result<()> {
         let pause = self.next()?;
         thread::sleep(pause);
         Ok(())
     }
 
-    /// How long to wait now, for a thread that waits by other means than `pause`.
+    /// The length of the next wait, for a thread that waits by other means than `pause`.
     pub(crate) fn next(&mut self) -> Result<Duration> {
         if is_cancelled() {
             take_back();
@@ -145,7 +146,7 @@ impl Patience {
         self.waited >= NOTIFIED_AFTER && !self.is_notified
     }
 
-    /// Try until it works; `Cancelled` if the result is no longer wanted before it has.
+    /// Repeat an attempt until it succeeds. Fails with `Cancelled` if the result is no longer wanted.
     pub(crate) fn until<T>(mut attempt: impl FnMut() -> Result<Option<T>>) -> Result<T> {
         let mut patience = Self::new();
         loop {

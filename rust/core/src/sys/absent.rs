@@ -2,12 +2,12 @@
 
 use std::io;
 
-/// Whether the error says that there is nothing of that name.
+/// Whether the error means that the name does not exist.
 pub(crate) fn missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
 }
 
-/// Return the result, or None if there is nothing of that name.
+/// Return the result, or `None` if the name does not exist.
 pub(crate) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),

@@ -24,7 +24,7 @@ pub enum Fault {
 
 /// A `Sys` around another one that counts its calls and makes chosen ones fail.
 ///
-/// A lock that is given back is never refused: the kernel does not either.
+/// The release of a lock never fails, as in the kernel.
 pub type Faulty = Layer<Faults>;
 
 /// The plan and the count of a [`Faulty`].
@@ -37,7 +37,7 @@ pub struct Faults {
 }
 
 impl Faulty {
-    /// Return a `Sys` that behaves until told otherwise.
+    /// Return a `Sys` in which no call fails until a fault is set.
     pub fn over(inner: Arc<dyn Sys>) -> Arc<Self> {
         Arc::new(Self::new(inner, Faults::default()))
     }
@@ -49,7 +49,7 @@ impl Faulty {
         self.around.hits.store(0, Ordering::SeqCst);
     }
 
-    /// Let each write through only in pieces of at most `most` bytes; 0 lets all through.
+    /// Limit each write to `most` bytes; 0 means no limit.
     pub fn set_short_writes(&self, most: i32) {
         self.around.short.store(most, Ordering::SeqCst);
     }

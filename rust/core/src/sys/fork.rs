@@ -1,20 +1,20 @@
-//! Forks: in the child, our descriptors are closed and objects refuse to work.
+//! Forks: in the child, the library's descriptors are closed, and its objects refuse to work.
 //!
 //! A child shares the open files of its parent. A lock is held by the open file, not by the process: an unlock in the
 //! child would unlock for the parent, and a ref would stay held for as long as any child lives. So three things happen:
 //!
-//! * A handler (`pthread_atfork`) runs in the child before `fork` returns there. It makes every descriptor of ours stand for
-//!   an empty placeholder, which closes the open file in the child. The number stays taken: code that still knows it, and
-//!   closes it later, can never close another file of the same number. The handler takes no lock, allocates nothing
-//!   and makes one system call for each descriptor. Every call through a placeholder fails.
-//! * It counts the **process** up. [`ProcessBound`] compares that number at every use: a child is refused, without a system
-//!   call and without touching a mutex, which a thread of the parent may have held.
-//! * In a child nothing inherited is dropped but descriptors: [`ProcessBound`] leaks the rest, which is memory only.
+//! * A handler (`pthread_atfork`) runs in the child before `fork` returns there. It replaces every descriptor of the library
+//!   by an empty placeholder, which closes the open file in the child. The number stays in use: code that still knows it, and
+//!   closes it later, can never close another file with the same number. The handler takes no lock, allocates nothing and
+//!   makes one system call for each descriptor. Every call through a placeholder fails.
+//! * The handler increases the number of the **process**. [`ProcessBound`] compares this number at every use, and refuses a
+//!   use in the child without a system call and without a mutex, which a thread of the parent may have held.
+//! * In the child, only inherited descriptors are closed. [`ProcessBound`] leaks the rest, which is only memory.
 //!
-//! Locks that belong to the whole process are another matter: see `undivided.rs`.
+//! `undivided.rs` handles locks that belong to the whole process.
 //!
-//! A child that executes another program at once, as `subprocess` does, keeps nothing anyway: all descriptors are
-//! close-on-exec. A system call `clone` without the C library's `fork` goes unnoticed.
+//! A child that executes another program at once, as `subprocess` does, inherits nothing, because all descriptors are
+//! close-on-exec. The system call `clone` without the C library's `fork` is not noticed.
 #![allow(unsafe_code, reason = "the C library calls the handler, and rustix has no call that takes a bare number")]
 
 use std::io;
@@ -32,7 +32,7 @@ static PROCESS: AtomicU32 = AtomicU32::new(0);
 /// Counts the forks that this process was about to make.
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
-/// The descriptor that the others become in a child; none before the handler is registered.
+/// The placeholder by which the descriptors are replaced in a child; -1 before the handler is registered.
 static PLACEHOLDER: AtomicI32 = AtomicI32::new(-1);
 
 /// Bits of descriptors, a word for 64 of them.
@@ -40,10 +40,10 @@ type Chunk = [AtomicU64; 256];
 
 const CHUNK_BITS: usize = 256 * 64;
 
-/// Our open descriptors. A chunk is made when it is first needed and stays: the handler may read it at any moment.
+/// The library's open descriptors. A chunk is made when it is first needed and never freed: the handler may read it at any time.
 static OPEN: [AtomicPtr<Chunk>; 1024] = [const { AtomicPtr::new(ptr::null_mut()) }; 1024];
 
-/// A process, told apart from its parent and its children.
+/// Identifies a process, as opposed to its parent and its children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Process(u32);
 
@@ -53,12 +53,12 @@ impl Process {
         Self(PROCESS.load(Ordering::Relaxed))
     }
 
-    /// Whether it is still this one, not one that this one was forked from.
+    /// Whether this is the current process, and not one from which it was forked.
     pub fn is_current(self) -> bool {
         self == Self::current()
     }
 
-    /// Refuse a use by a child; `name` says of what.
+    /// Refuse a use in a child; `name` is the used object in the message.
     pub fn check(self, name: impl FnOnce() -> String) -> Result<()> {
         if self.is_current() {
             return Ok(());
@@ -67,16 +67,16 @@ impl Process {
         Err(Error::FailedPrecondition { message })
     }
 
-    /// How many forks lie between the first process and this one.
+    /// The number of forks between the first process and this one.
     pub(crate) fn number(self) -> u32 {
         self.0
     }
 }
 
-/// A value that only the process can use which made it. A child neither uses it nor drops it.
+/// A value that only the process that made it can use. A child neither uses nor drops it.
 pub struct ProcessBound<T> {
     process: Process,
-    /// None only while it is dropped.
+    /// `None` only during the drop.
     value: Option<T>,
 }
 
@@ -101,23 +101,23 @@ impl<T> ProcessBound<T> {
 impl<T> Drop for ProcessBound<T> {
     fn drop(&mut self) {
         if !self.process.is_current() {
-            // Its drop might wait for a thread that the child lacks, or undo what the parent still does. The descriptors in
-            // it are closed already.
+            // Its drop might wait for a thread that does not exist in the child, or undo work of the parent. The descriptors in it are
+            // closed already.
             std::mem::forget(self.value.take());
         }
     }
 }
 
-/// A descriptor of ours: closed when it is dropped, and in every child.
+/// A descriptor of the library. It is closed when this is dropped, and in every child.
 #[derive(Debug)]
 pub struct Fd {
-    // Dropped in this order: a number that is free for others is never marked as ours.
+    // The fields are dropped in this order, so that a number that other code can get is never marked.
     _mark: Mark,
     fd: OwnedFd,
 }
 
 impl Fd {
-    /// A duplicate, which stands for the same open file.
+    /// A duplicate, which refers to the same open file.
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(self.fd.try_clone()?.into())
     }
@@ -141,7 +141,7 @@ impl AsRawFd for Fd {
     }
 }
 
-/// That a descriptor is ours, until it is dropped.
+/// Marks a descriptor as the library's until this is dropped.
 #[derive(Debug)]
 struct Mark(RawFd);
 
@@ -158,7 +158,7 @@ impl Drop for Mark {
     }
 }
 
-/// Note that a descriptor is ours, so that a child closes it.
+/// Mark a descriptor as the library's, so that a child closes it.
 pub fn mark(fd: RawFd) {
     watch().ok();
     if let Some((word, bit)) = place(fd, true) {
@@ -166,14 +166,14 @@ pub fn mark(fd: RawFd) {
     }
 }
 
-/// Note that a descriptor is ours no more; before it is closed, as its number may be used again afterwards.
+/// Unmark a descriptor. Call this before it is closed: afterwards another file may have its number.
 pub fn unmark(fd: RawFd) {
     if let Some((word, bit)) = place(fd, false) {
         word.fetch_and(!bit, Ordering::Relaxed);
     }
 }
 
-/// The word and the bit of a descriptor. Numbers beyond the table, 16 million, are not noted.
+/// The word and the bit of a descriptor. Numbers beyond the table, from 16 million on, are not marked.
 fn place(fd: RawFd, make: bool) -> Option<(&'static AtomicU64, u64)> {
     let number = usize::try_from(fd).ok()?;
     let slot = OPEN.get(number / CHUNK_BITS)?;
@@ -194,9 +194,9 @@ fn place(fd: RawFd, make: bool) -> Option<(&'static AtomicU64, u64)> {
     Some((&words[number % CHUNK_BITS / 64], 1 << (number % 64)))
 }
 
-/// Open a file that no child may keep open, not even one that is forked between the call and the mark.
+/// Open a file that no child may keep open, not even a child that is forked between the call and the mark.
 ///
-/// `open` is called again after a fork in that moment, so it must be a call that can be repeated.
+/// If there is a fork in that moment, `open` is called again, so it must be repeatable.
 pub(crate) fn open_unshared(mut open: impl FnMut() -> io::Result<Fd>) -> io::Result<Fd> {
     loop {
         let before = FORKS.load(Ordering::SeqCst);
@@ -219,8 +219,8 @@ pub fn watch() -> io::Result<()> {
         unsafe { libc::close(placeholder) };
         return Ok(());
     }
-    // SAFETY: the handlers only touch atomics and make system calls that POSIX allows there. They are never unloaded: an
-    // extension module is not, and if it were, the C library would forget them with it.
+    // SAFETY: the handlers only use atomics and system calls that POSIX allows there. They are never unloaded: extension modules
+    // are not, and if this one were, the C library would remove its handlers.
     let refused = unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
     if refused != 0 {
         PLACEHOLDER.store(-1, Ordering::Release);
@@ -232,7 +232,8 @@ pub fn watch() -> io::Result<()> {
     Ok(())
 }
 
-/// Open it above the numbers of the standard streams. One of them may be closed, and output would go to the placeholder.
+/// Open the placeholder with a number above those of the standard streams. If one of them is closed, the placeholder would get its
+/// number, and output would go there.
 fn open_placeholder() -> io::Result<i32> {
     // SAFETY: the call takes no pointers.
     let opened = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
@@ -268,7 +269,7 @@ extern "C" fn in_child() {
         // SAFETY: as in `place`.
         let Some(words) = (unsafe { slot.load(Ordering::Relaxed).as_ref() }) else { continue };
         for (word, base) in words.iter().zip((base..).step_by(64)) {
-            // A placeholder is nothing that a child of this child would have to close.
+            // A child of this child need not close placeholders.
             let mut bits = word.swap(0, Ordering::Relaxed);
             while bits != 0 {
                 let fd: RawFd = base + bits.trailing_zeros().cast_signed();

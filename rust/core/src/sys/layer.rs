@@ -10,7 +10,7 @@ use libc::AT_FDCWD;
 
 use super::{Fd, FileKind, Hold, Mount, Naming, Stat, Sys};
 
-/// Which call it is; the names are those of [`Sys`].
+/// The kind of a call; the names are those of [`Sys`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is the method of the same name")]
 pub enum Op {
@@ -49,16 +49,16 @@ pub enum Op {
     Lease,
 }
 
-/// One call: what, on which descriptor or name, and where to.
+/// One call: its kind, its descriptor and name, and its target.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
     /// Which call.
     pub op: Op,
     /// The descriptor it starts from.
     pub fd: RawFd,
-    /// The name under that descriptor; empty where the call takes none.
+    /// The name under that descriptor; empty if the call takes none.
     pub name: &'a str,
-    /// The directory and name it leads to, of links and renames.
+    /// The target directory and name of a link or rename.
     pub to: Option<(RawFd, &'a str)>,
 }
 
@@ -67,12 +67,12 @@ pub trait Around: Send + Sync {
     /// Make the call with `run`, once, often or never.
     fn around<T>(&self, call: Call<'_>, run: impl FnMut() -> io::Result<T>) -> io::Result<T>;
 
-    /// Return whether a call of that kind is left out, as if it had succeeded. Only asked for syncs.
+    /// Return whether a call of this kind is skipped, as if it had succeeded. This is only called for syncs.
     fn skips(&self, _op: Op) -> bool {
         false
     }
 
-    /// Return how many of the `size` bytes of the coming write are let through.
+    /// Return how many of the `size` bytes of the next write may be written.
     fn write_limit(&self, size: usize) -> usize {
         size
     }
@@ -282,7 +282,7 @@ impl<A: Around> Sys for Layer<A> {
     }
 
     fn lock(&self, fd: BorrowedFd<'_>, bytes: Range<u64>, hold: Hold) -> io::Result<bool> {
-        // The kernel never refuses to take a lock back, so no layer may.
+        // The kernel never refuses to release a lock, so no layer may.
         if hold == Hold::Free {
             return self.inner.lock(fd, bytes, hold);
         }

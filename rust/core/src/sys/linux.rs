@@ -21,11 +21,11 @@ const NS: i64 = 1_000_000_000;
 /// The time that is not set.
 const OMIT: Timespec = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
 
-/// NONBLOCK: the name may stand for a pipe or a terminal, which must not stop us; files ignore it.
+/// NONBLOCK: the name may refer to a pipe or a terminal, which must not block this call; files ignore the flag.
 const READ_FLAGS: OFlags =
     OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
-/// The bytes that one call gets of a directory.
+/// The size of the buffer with which one call reads a directory.
 pub(super) const NAMES: usize = 32 << 10;
 
 /// Drop the pages that this read brought into the page cache (Linux 6.14). Earlier pages stay.
@@ -46,7 +46,7 @@ impl Sys for Linux {
     }
 
     fn open_source(&self, path: &Path) -> io::Result<Fd> {
-        // Opening a pipe and closing it again would signal to its writer that the reader has gone.
+        // Opening and closing a pipe would signal to its writer that the reader has closed it.
         if FileType::from_raw_mode(fs::stat(path)?.st_mode) == FileType::Fifo {
             return Err(Errno::SPIPE.into());
         }
@@ -107,7 +107,7 @@ impl Sys for Linux {
 
     fn read_once_at(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         match rustix::io::preadv2(fd, &mut [IoSliceMut::new(buffer)], offset, DONTCACHE) {
-            // An older kernel, or a file system that knows nothing of it.
+            // An older kernel, or a file system that does not support the flag.
             Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS) => self.read_at(fd, buffer, offset),
             other => Ok(other?),
         }
@@ -173,7 +173,7 @@ impl Sys for Linux {
     }
 
     fn link_unnamed(&self, fd: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
-        // The direct way costs half as much, but before Linux 6.10 only the privileged may go it.
+        // This call costs half as much as the other, but before Linux 6.10 it needs a privilege.
         match fs::linkat(fd, "", dir, name, AtFlags::EMPTY_PATH) {
             Err(Errno::NOENT) => {
                 let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
@@ -188,12 +188,12 @@ impl Sys for Linux {
     }
 
     fn rename(&self, from: BorrowedFd<'_>, name: &str, to: BorrowedFd<'_>, new: &str, replace: bool) -> io::Result<()> {
-        // DURABILITY: durable once the callers have synced both directories; they say what a power cut before leaves.
+        // DURABILITY: durable once the callers have synced both directories; they say what an earlier power cut leaves.
         if replace {
             return Ok(fs::renameat(from, name, to, new)?);
         }
         match fs::renameat_with(from, name, to, new, RenameFlags::NOREPLACE) {
-            // Some network and stacked file systems lack the flag; a link never replaces either.
+            // Some network and stacked file systems do not support the flag. A link never replaces a name either.
             Err(Errno::INVAL | Errno::NOSYS) => {
                 fs::linkat(from, name, to, new, AtFlags::empty())?;
                 Ok(fs::unlinkat(from, name, AtFlags::empty())?)
@@ -300,7 +300,7 @@ fn clock_ns(clock: ClockId) -> i64 {
 fn mkdir(dir: BorrowedFd<'_>, path: &Path, mode: u32) -> io::Result<()> {
     let mode = Mode::from_raw_mode(mode);
     fs::mkdirat(dir, path, mode)?;
-    // The umask may have taken bits away. A directory with too few would never be repaired, so it is removed.
+    // The umask may have removed permission bits. A directory with too few would never be repaired, so it is removed on failure.
     fs::chmodat(dir, path, mode, AtFlags::empty()).map_err(|error| {
         fs::unlinkat(dir, path, AtFlags::REMOVEDIR).ok();
         error.into()

@@ -1,7 +1,7 @@
 //! Every system call that touches a store, behind one trait.
 //!
-//! Directories are descriptors and names are single components that the core computed, so no text from outside ever
-//! becomes a path. Because nothing else in the core calls the system, each call can be made to fail in a test.
+//! Directories are descriptors, and names are single components that the core has computed, so untrusted text never becomes a
+//! path. No other code of the core calls the system, so a test can make each call fail.
 
 mod absent;
 mod faulty;
@@ -52,7 +52,7 @@ pub enum FileKind {
 pub struct FileId {
     /// The device of its file system.
     pub device: u64,
-    /// Its number there.
+    /// Its inode number.
     pub inode: u64,
 }
 
@@ -61,7 +61,7 @@ pub struct FileId {
 pub struct Mount {
     /// The device of the file system.
     pub device: (u32, u32),
-    /// Which mount of it; None before Linux 5.8.
+    /// The ID of the mount; `None` before Linux 5.8.
     pub id: Option<u64>,
 }
 
@@ -74,9 +74,9 @@ pub struct Stat {
     pub size: u64,
     /// When its content or its time was last set, in ns since the epoch.
     pub mtime_ns: i64,
-    /// When it was last read, as far as the file system or a program has recorded that, in ns since the epoch.
+    /// The last recorded access, by the file system or a program, in ns since the epoch.
     pub atime_ns: i64,
-    /// When anything of it last changed, its names included; the kernel's coarse clock, in ns since the epoch.
+    /// The time of the last change of anything about it, including its names, by the kernel's coarse clock, in ns since the epoch.
     pub ctime_ns: i64,
     /// Its kind.
     pub kind: FileKind,
@@ -97,14 +97,14 @@ pub struct Entry {
     pub kind: FileKind,
 }
 
-/// How bytes of a lock file are held.
+/// The way in which bytes of a lock file are held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hold {
-    /// Together with others.
+    /// Shared with other holders.
     Shared,
-    /// Alone.
+    /// Exclusively.
     Exclusive,
-    /// Not at all: the lock is given back.
+    /// Not at all: the lock is released.
     Free,
 }
 
@@ -114,7 +114,8 @@ pub trait Sys: Send + Sync {
     fn open_root(&self, path: &Path) -> io::Result<Fd>;
     /// Make the directory that a store's path names; its parent exists.
     fn mkdir_root(&self, path: &Path, mode: u32) -> io::Result<()>;
-    /// Open a file outside the store for reading, whose bytes are to become a blob; a pipe is not touched (`ESPIPE`).
+    /// Open a source, a file outside of the store whose bytes will become a blob, for reading. A pipe is refused without being opened
+    /// (`ESPIPE`).
     fn open_source(&self, path: &Path) -> io::Result<Fd>;
     /// Make a directory.
     fn mkdir(&self, dir: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<()>;
@@ -122,39 +123,39 @@ pub trait Sys: Send + Sync {
     fn open_dir(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Fd>;
     /// Make a file for reading and writing; a name that exists is refused.
     fn create(&self, dir: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<Fd>;
-    /// Make a file without a name for reading and writing; it is gone with its last descriptor. The umask may take bits of
-    /// its mode away: the code that gives it a name checks them.
+    /// Make a file without a name for reading and writing; it disappears with its last descriptor. The umask may remove permission
+    /// bits: the code that gives the file a name checks them.
     fn create_unnamed(&self, dir: BorrowedFd<'_>, mode: u32) -> io::Result<Fd>;
     /// Open a file; a symbolic link is refused, and a pipe is not waited for.
     fn open(&self, dir: BorrowedFd<'_>, name: &str, write: bool) -> io::Result<Fd>;
     /// Open a file for reading, as `open` does. If the user owns the file, reads do not change its access time.
     fn open_unrecorded(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Fd>;
-    /// Open a file for reading, as `open` does, if the kernel knows the way to it; an error if that would have to wait.
+    /// Open a file for reading, as `open` does, if its path is in the kernel's cache. Fails if that would have to wait.
     fn open_cached(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Fd>;
-    /// Write at an offset; it may write less than given.
+    /// Write at an offset. It may write fewer bytes than given.
     fn write_at(&self, fd: BorrowedFd<'_>, data: &[u8], offset: u64) -> io::Result<usize>;
-    /// Read at an offset; it may read less than there is. Nothing read means the end.
+    /// Read at an offset. It may read fewer bytes than there are; 0 means the end.
     fn read_at(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
-    /// Read as `read_at` does, but leave no more of the file in the page cache than there was; only a wish.
+    /// Read as `read_at` does, and try not to add pages of the file to the page cache.
     fn read_once_at(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Read the bytes that the page cache has, as `read_at` does; an error if none can be read without waiting for the disk.
     fn read_cached_at(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
-    /// Announce that a file will be read from the beginning to the end. Advice only: it cannot fail.
+    /// Announce that a file will be read from the beginning to the end. This is only a hint, and cannot fail.
     fn expect_sequential(&self, fd: BorrowedFd<'_>);
     /// Set a file's size.
     fn truncate(&self, fd: BorrowedFd<'_>, size: u64) -> io::Result<()>;
-    /// Reserve room for the first bytes of a file; its size stays.
+    /// Allocate space for the first bytes of a file. Its size does not change.
     fn preallocate(&self, fd: BorrowedFd<'_>, size: u64) -> io::Result<()>;
-    /// Have the kernel begin to write a range to the disk. Advice only: nothing is durable by it.
+    /// Ask the kernel to start writing a range to the disk. This is only a hint: it makes nothing durable.
     fn start_writeback(&self, fd: BorrowedFd<'_>, offset: u64, size: u64) -> io::Result<()>;
     /// Make a file's bytes and size survive a power loss.
     fn sync_data(&self, fd: BorrowedFd<'_>) -> io::Result<()>;
-    /// Make a file's bytes and all that its inode says survive a power loss.
+    /// Make a file's bytes and its whole inode survive a power loss.
     fn sync_file(&self, fd: BorrowedFd<'_>) -> io::Result<()>;
-    /// Make all that was written to the file system of this file survive a power loss, other programs' data too.
+    /// Make all data that was written to the file system of this file survive a power loss, including that of other programs.
     ///
-    /// Reports every failure since the file was opened, once for each descriptor. `EOPNOTSUPP` where the kernel or the
-    /// file system does not promise that.
+    /// Reports every failure since the file was opened, once for each descriptor. Fails with `EOPNOTSUPP` if the kernel or the file
+    /// system does not promise that.
     fn sync_fs(&self, fd: BorrowedFd<'_>) -> io::Result<()>;
     /// Make a directory's names survive a power loss.
     fn sync_dir(&self, dir: BorrowedFd<'_>) -> io::Result<()>;
@@ -182,27 +183,26 @@ pub trait Sys: Send + Sync {
     fn mount(&self, dir: BorrowedFd<'_>) -> io::Result<Mount>;
     /// Look at a name; a symbolic link is not followed.
     fn stat_at(&self, dir: BorrowedFd<'_>, name: &str) -> io::Result<Stat>;
-    /// Call `each` with the next few hundred names of a directory that was opened for this, in no order; false at the end. Names that
-    /// are not UTF-8 are skipped: none is ours. After an error, names may be left out.
+    /// Call `each` with the next few hundred names of a directory that was opened for this, in any order. Returns false at the end. Names
+    /// that are not UTF-8 are skipped: the store has none. After an error, names may be missing.
     fn visit_next(&self, dir: BorrowedFd<'_>, each: &mut dyn FnMut(&str, FileKind)) -> io::Result<bool>;
-    /// Hold or free bytes of a lock file for this descriptor. False: another descriptor holds one of them, and `wait` was not
-    /// set.
+    /// Hold or release bytes of a lock file for this descriptor, without waiting. Returns false if another descriptor holds one of them.
     fn lock(&self, fd: BorrowedFd<'_>, bytes: Range<u64>, hold: Hold) -> io::Result<bool>;
-    /// Find a lock by which another descriptor holds some of these bytes of a lock file exclusively, and return which of them. Locks of this
+    /// Find a lock by which another descriptor holds some of these bytes of a lock file exclusively, and return its bytes. Locks of this
     /// descriptor do not count.
     fn find_lock(&self, fd: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<Option<Range<u64>>>;
-    /// Take a lease on a file that this descriptor has open for reading only: until `unlease`, an open for writing fails or
-    /// waits. False: the file is open for writing somewhere, in this process or in another one.
+    /// Take a lease on a file that this descriptor has open for reading only: until `unlease`, an open for writing fails or waits.
+    /// Returns false if this or another process has the file open for writing.
     fn lease(&self, fd: BorrowedFd<'_>) -> io::Result<bool>;
-    /// Give a lease back; without one, nothing happens.
+    /// Release a lease. Does nothing if there is none.
     fn unlease(&self, fd: BorrowedFd<'_>);
-    /// Which boot of the machine this is; None where the system does not say.
+    /// The ID of the current boot; `None` if the system does not provide it.
     fn boot_id(&self) -> Option<String>;
-    /// The user for whom this process works.
+    /// The ID of the user of this process.
     fn user(&self) -> u32;
     /// The wall clock, in ns since the epoch.
     fn now_ns(&self) -> i64;
-    /// The time since the boot, in ns, with the time for which the machine was suspended. This clock cannot be set.
+    /// The time since the boot, in ns, including the time for which the machine was suspended. This clock cannot be set.
     fn boot_ns(&self) -> i64;
 
     /// Open a directory again, to read its names in parts.
@@ -217,7 +217,7 @@ pub trait Sys: Send + Sync {
         Ok(())
     }
 
-    /// Return every name in a directory, in no order; for directories that are known to be small.
+    /// Return every name in a directory, in any order. For directories that are known to be small.
     fn list(&self, dir: BorrowedFd<'_>) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
         self.visit(dir, &mut |name, kind| {
@@ -227,12 +227,12 @@ pub trait Sys: Send + Sync {
     }
 }
 
-/// Write all of `data`. After a failure an unknown part of it is written.
+/// Write all of `data`. After a failure, an unknown part of it has been written.
 pub fn write_all_at(sys: &dyn Sys, fd: BorrowedFd<'_>, data: &[u8], offset: u64) -> io::Result<()> {
     let mut done = 0;
     while done < data.len() {
         match sys.write_at(fd, &data[done..], offset + done as u64) {
-            // A disk that takes nothing and gives no reason would otherwise be asked for ever.
+            // Without this, a disk that writes nothing and reports no error would cause an endless loop.
             Ok(0) => return Err(io::Error::from_raw_os_error(libc::EIO)),
             Ok(written) => done += written,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -242,12 +242,12 @@ pub fn write_all_at(sys: &dyn Sys, fd: BorrowedFd<'_>, data: &[u8], offset: u64)
     Ok(())
 }
 
-/// Fill the buffer, or read to the end of the file; return the bytes read.
+/// Fill the buffer, or read to the end of the file. Returns the number of bytes read.
 pub fn read_full_at(sys: &dyn Sys, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     read_full(buffer, |rest, done| sys.read_at(fd, rest, offset + done))
 }
 
-/// Do the same as `read_full_at`, and leave the page cache as it is, where the system can.
+/// Like `read_full_at`, but leave the page cache unchanged if the system can.
 pub fn read_full_once_at(sys: &dyn Sys, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     read_full(buffer, |rest, done| sys.read_once_at(fd, rest, offset + done))
 }
@@ -265,7 +265,7 @@ fn read_full(buffer: &mut [u8], mut read: impl FnMut(&mut [u8], u64) -> io::Resu
     Ok(done)
 }
 
-/// Fill the buffer; a file that ends before is an error (`UnexpectedEof`).
+/// Fill the buffer. Fails with `UnexpectedEof` if the file ends before.
 pub fn read_exact_at(sys: &dyn Sys, fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<()> {
     if read_full_at(sys, fd, buffer, offset)? < buffer.len() {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof));

@@ -1,18 +1,18 @@
-//! How a store makes its calls: it repeats what a signal interrupted, and skips the syncs that the caller did not ask for.
+//! The policy of a store's calls: it repeats calls that a signal has interrupted, and skips syncs if the store is not durable.
 
 use std::io;
 
 use super::{Around, Call, Op};
 
-/// The manner of one open store; around all its calls.
+/// The policy of one open store, around all its calls.
 ///
-/// A call that a signal has interrupted is repeated, so callers never see EINTR: a call that may be made again does no harm
-/// by it, and a sync is complete only when it says so. Names are the exception: an interruption does not say whether a link,
-/// rename or removal happened, and made again it would fail for another reason. Linux interrupts none of them on a local
-/// file system; on other file systems an interrupted one fails with EIO.
+/// A call that a signal has interrupted is repeated, so callers never see EINTR: these calls can be repeated without harm, and a
+/// sync is complete only when it returns success. Changes of names are the exception: after an interruption it is unknown whether a
+/// link, rename or removal has happened, and a repetition would fail for another reason. Linux does not interrupt these calls on a
+/// local file system; on other file systems an interrupted one fails with EIO.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
-    /// Whether what is acknowledged has to survive a power loss. Without it, syncs are skipped and nothing else changes.
+    /// Whether acknowledged changes must survive a power loss. If not, syncs are skipped; nothing else changes.
     pub durable: bool,
 }
 

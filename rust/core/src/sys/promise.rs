@@ -1,4 +1,4 @@
-//! Promises of file systems beyond those of the system calls.
+//! Guarantees of file systems beyond those of the system calls.
 #![allow(clippy::disallowed_methods, reason = "a part of the module that makes the calls")]
 
 use std::fs;
@@ -15,16 +15,16 @@ const F2FS: u32 = 0xf2f5_2010;
 const BCACHEFS: u32 = 0xca45_1a4e;
 const TMPFS: u32 = 0x0102_1994; // where nothing survives anyway
 
-/// Whether `syncfs` of that file's file system writes all data, waits for it, empties the disk's cache, and reports every
-/// failure. Others report it to no process (FUSE), or are not told of a failure below them (overlayfs).
+/// Whether `syncfs` on the file system of this file writes all data, waits for it, flushes the disk's cache, and reports every
+/// failure. Some file systems report failures to no process (FUSE), or do not learn of failures below them (overlayfs).
 pub(super) fn whole(fd: BorrowedFd<'_>) -> io::Result<bool> {
     static REPORTS: OnceLock<bool> = OnceLock::new();
     let reports = REPORTS.get_or_init(|| reports(&rustix::system::uname().release().to_string_lossy()));
     Ok(*reports && matches!(kind(fd)?, EXT | XFS | BTRFS | F2FS | BCACHEFS | TMPFS))
 }
 
-/// The syncs, in this order, after which a file whose bytes were synced before survives a power cut under a new name,
-/// with its mode, its times, and no other name. It is asked for blobs, exports and image layouts.
+/// The syncs, in this order, after which a file with synced bytes survives a power cut under a new name, with its mode, its times,
+/// and no other name. Used for blobs, exports and image layouts.
 ///
 /// | File system | The directory's sync writes | Needed |
 /// | --- | --- | --- |
@@ -41,7 +41,7 @@ pub enum Naming {
     Everything,
 }
 
-/// Return the syncs that are needed after a file got a name in that directory.
+/// Return the syncs that are needed after a file was given a name in this directory.
 pub(super) fn naming(dir: BorrowedFd<'_>) -> io::Result<Naming> {
     Ok(match (kind(dir)?, is_transactional(dir)?) {
         (BTRFS, _) => Naming::File,
@@ -58,19 +58,19 @@ fn is_transactional(fd: BorrowedFd<'_>) -> io::Result<bool> {
     })
 }
 
-/// Whether that file system uses the blocks of a removed file again only once the removal of its name is durable. Where it
-/// does not, a power cut may bring the name back with bytes of another file behind it.
+/// Whether this file system reuses the blocks of a removed file only after the removal of its name is durable. Otherwise a power cut
+/// may restore the name with bytes of another file.
 pub(super) fn removes_before_reuse(fd: BorrowedFd<'_>) -> io::Result<bool> {
     is_transactional(fd)
 }
 
-/// Whether that file system changes bytes where they are. Others may need new blocks for a change.
+/// Whether this file system overwrites bytes in place. Others may need new blocks for a change.
 pub(super) fn overwrites(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(matches!(kind(fd)?, EXT | XFS | TMPFS))
 }
 
 fn kind(fd: BorrowedFd<'_>) -> io::Result<u32> {
-    // Its type differs between machines; the numbers fit.
+    // The type of this field differs between machines; all values fit.
     Ok(u32::try_from(fstatfs(fd)?.f_type).unwrap_or_default())
 }
 
@@ -82,11 +82,11 @@ fn has_journal(fd: BorrowedFd<'_>) -> bool {
         let name = about.lines().find_map(|line| line.strip_prefix("DEVNAME="))?;
         fs::read_to_string(format!("/sys/fs/ext4/{name}/journal_task")).ok()
     };
-    // The process number of the journal's thread, or "<none>".
+    // The file has the process ID of the journal's thread, or "<none>".
     task().is_some_and(|task| task.trim().parse::<u32>().is_ok())
 }
 
-/// Whether a kernel of that release has `syncfs` report failed writes: 5.8 and later.
+/// Whether `syncfs` reports failed writes in a kernel of this release: 5.8 and later.
 fn reports(release: &str) -> bool {
     let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {

@@ -1,4 +1,4 @@
-//! The calls that rustix lacks: the only unsafe code of `sys`.
+//! System calls that rustix does not have.
 #![allow(unsafe_code, reason = "there is no safe wrapper of these")]
 
 use std::io;
@@ -10,10 +10,10 @@ use super::Hold;
 /// From `asm-generic/fcntl.h`; libc lacks it.
 const F_SETSIG: libc::c_int = 10;
 
-/// Hold or free bytes of a file for this open file description; false, at once, if another one holds them.
+/// Hold or release bytes of a file for this open file description. Returns false at once if another one holds them.
 ///
-/// Unlike POSIX locks these do not vanish when another descriptor of the same file is closed, and two opens in one
-/// process exclude each other. The kernel frees them with the last descriptor, however the process ends.
+/// Unlike POSIX locks, these do not disappear when another descriptor of the same file is closed, and two opens in one process
+/// exclude each other. The kernel releases them with the last descriptor, however the process ends.
 pub(super) fn lock(fd: BorrowedFd<'_>, bytes: Range<u64>, hold: Hold) -> io::Result<bool> {
     let kind = match hold {
         Hold::Shared => libc::F_RDLCK,
@@ -33,9 +33,9 @@ pub(super) fn lock(fd: BorrowedFd<'_>, bytes: Range<u64>, hold: Hold) -> io::Res
     }
 }
 
-/// Find a lock by which another open file description holds some of these bytes exclusively, and return which of them; any one of several.
+/// Find a lock by which another open file description holds some of these bytes exclusively, and return its bytes; any of several locks.
 ///
-/// Asked through the description that holds them, the kernel finds none: a lock never conflicts with those of the same description.
+/// The kernel does not report locks of the same description, because they never conflict.
 pub(super) fn find_lock(fd: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<Option<Range<u64>>> {
     let mut range = range(libc::F_RDLCK, bytes.clone())?;
     // SAFETY: the descriptor is open for the borrow, and the kernel reads and writes only `range`, which outlives the call.
@@ -52,7 +52,7 @@ pub(super) fn find_lock(fd: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<Opt
     Ok(Some(start.max(bytes.start)..end.min(bytes.end)))
 }
 
-/// The bytes as the kernel takes them.
+/// Convert a range of bytes to the kernel's form.
 fn range(kind: libc::c_int, bytes: Range<u64>) -> io::Result<libc::flock> {
     let invalid = |_| io::Error::from_raw_os_error(libc::EINVAL);
     let start = i64::try_from(bytes.start).map_err(invalid)?;
@@ -70,7 +70,7 @@ fn range(kind: libc::c_int, bytes: Range<u64>) -> io::Result<libc::flock> {
     Ok(range)
 }
 
-/// Begin to write a range to the disk, without waiting.
+/// Start writing a range to the disk, without waiting.
 pub(super) fn start_writeback(fd: BorrowedFd<'_>, offset: u64, size: u64) -> io::Result<()> {
     let invalid = |_| io::Error::from_raw_os_error(libc::EINVAL);
     let offset = i64::try_from(offset).map_err(invalid)?;
@@ -80,7 +80,7 @@ pub(super) fn start_writeback(fd: BorrowedFd<'_>, offset: u64, size: u64) -> io:
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Take a read lease on a file that is open for reading; false if it is open for writing somewhere.
+/// Take a read lease on a file that is open for reading. Returns false if any process has it open for writing.
 pub(super) fn lease(fd: BorrowedFd<'_>) -> io::Result<bool> {
     // The kernel signals the holder when another process tries to open the file. Its default signal, SIGIO, would end
     // this process; SIGURG is ignored unless the program handles it.
@@ -98,7 +98,7 @@ pub(super) fn lease(fd: BorrowedFd<'_>) -> io::Result<bool> {
     if error.raw_os_error() == Some(libc::EAGAIN) { Ok(false) } else { Err(error) }
 }
 
-/// Give a lease back. It fails only if there is none.
+/// Release a lease. This fails only if there is none.
 pub(super) fn unlease(fd: BorrowedFd<'_>) {
     // SAFETY: the descriptor is open for the borrow; the call takes no pointers.
     unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) };

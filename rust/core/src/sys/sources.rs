@@ -1,4 +1,4 @@
-//! System calls on directories that are no part of a store: their files are sources, and their names any bytes.
+//! System calls on directories that are not part of a store: their files are sources, and their names may have any bytes.
 #![allow(clippy::disallowed_methods, reason = "part of the module that makes them")]
 
 use std::ffi::OsStr;
@@ -12,12 +12,12 @@ use rustix::io::retry_on_intr;
 use super::FileKind;
 use super::linux::{NAMES, kind, time_ns};
 
-/// The status of a file: what changes with its bytes, and what a tree may keep of it.
+/// The status of a file: values that change with its bytes, and values that a tree may record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceStatus {
     /// The device of its file system.
     pub device: u64,
-    /// Its number there.
+    /// Its inode number.
     pub inode: u64,
     /// Its length in bytes.
     pub size: i64,
@@ -53,7 +53,7 @@ impl SourceDirectory {
         Ok((found.st_dev, found.st_ino))
     }
 
-    /// Return the names and their kinds, where the file system says them, in the order of the names' bytes.
+    /// Return the names in the order of their bytes, with their kinds if the file system provides them.
     pub fn names(&self) -> io::Result<Vec<(Vec<u8>, Option<FileKind>)>> {
         let mut buffer = Vec::with_capacity(NAMES);
         let mut entries = RawDir::new(&self.0, buffer.spare_capacity_mut());

@@ -12,23 +12,23 @@ use rustix::process::{getpid, getpriority_process, setpriority_process};
 
 use super::both;
 
-/// How much is added to their nice value: each then gets a tenth of the processor time of a thread of normal priority. Many of them work at
-/// once, and an event loop gets the processor late when it has used more than its share among them.
+/// The number that is added to their nice value: each thread then gets a tenth of the processor time of a thread of normal priority. Many
+/// of them work at the same time, and an event loop that has used more than its share would get the processor late.
 const STEPS: i32 = 10;
 
 /// The highest nice value.
 const NICEST: i32 = 19;
 
-/// The least bytes of work that are worth a thread of their own.
+/// The fewest bytes of work for which a thread of its own is worthwhile.
 pub(crate) const WORTH: u64 = 1 << 20;
 
-/// Lower the priority of this thread, and of those that it starts, for good.
+/// Lower the priority of this thread permanently, and of the threads that it starts.
 pub(crate) fn lower_priority() {
     // The thread that started this one may have a low priority already, so the process's own priority counts.
     static NICE: OnceLock<Option<i32>> = OnceLock::new();
     let nice = *NICE.get_or_init(|| Some(getpriority_process(Some(getpid())).ok()? + STEPS));
     if let Some(nice) = nice {
-        // If that is refused, the thread works with the priority it has.
+        // If the system refuses, the thread keeps its priority.
         setpriority_process(None, nice.min(NICEST)).ok();
     }
 }

@@ -1,4 +1,4 @@
-//! The number of the last failure of each thread: SQLite reports most as "I/O error".
+//! The error number of the last failure of each thread: SQLite reports most failures as "I/O error".
 #![allow(unsafe_code, reason = "the number that C callers read is behind a pointer")]
 
 use std::cell::Cell;
@@ -16,7 +16,7 @@ pub fn forget_failure() {
     LOCK_FAILURE.set(0);
 }
 
-/// Take a number for this thread's last failure.
+/// Set the error number of this thread's last failure.
 pub fn set_failure(errno: i32) {
     FAILURE.set(errno);
 }
@@ -26,18 +26,18 @@ pub fn failure() -> Option<i32> {
     Some(FAILURE.get()).filter(|errno| *errno != 0)
 }
 
-/// Return the number with which the file system refused the last lock that this thread asked for. SQLite takes some of them
-/// for a lock that another process has, and would ask for ever.
+/// Return the error number with which the file system refused the last lock that this thread requested. SQLite treats some of these
+/// numbers as a lock of another process, and would retry forever.
 pub fn lock_failure() -> Option<i32> {
     Some(LOCK_FAILURE.get()).filter(|errno| *errno != 0)
 }
 
-/// Take a number for the last lock that the file system refused to this thread; 0 if it was not refused.
+/// Set the error number of the last lock that this thread requested; 0 if it was not refused.
 pub(super) fn set_lock_failure(errno: c_int) {
     LOCK_FAILURE.set(errno);
 }
 
-/// Keep the failure, and return what the call returned.
+/// Keep the failure of a call, if it has failed, and return its result.
 pub(super) fn kept<T: PartialEq>(result: T, failed: &T) -> T {
     if result == *failed {
         keep(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO));
@@ -47,13 +47,13 @@ pub(super) fn kept<T: PartialEq>(result: T, failed: &T) -> T {
 
 /// Keep the number of a failure.
 pub(super) fn keep(errno: c_int) {
-    // SQLite repeats a call that a signal has interrupted. A missing file is often no failure, or follows another one.
+    // SQLite repeats a call that a signal has interrupted. A missing file is often not a failure, or follows an earlier one.
     if !matches!(errno, libc::EINTR | libc::ENOENT) {
         FAILURE.set(errno);
     }
 }
 
-/// Set the number that C callers read.
+/// Set `errno` for C callers.
 pub(super) fn set_errno(errno: c_int) {
     // SAFETY: the pointer is to this thread's own number, and always valid.
     unsafe { *libc::__errno_location() = errno };

@@ -1,8 +1,8 @@
 //! The name of SQLite's log on a file system that writes names, inodes and blocks in any order (ext4 without a journal).
 //!
-//! There a power cut may bring the name of a removed log back, with an inode that another file has by then; and it may leave the
-//! name of a new log with the inode that an older file had. SQLite would take either for its log, if it is one of this store or of
-//! another, and apply it up to its first damaged frame.
+//! On such a file system a power cut may restore the name of a removed log, with an inode that another file has by then. It may also
+//! leave the name of a new log with the inode of an older file. If either content is a log, of this store or another, SQLite would
+//! accept it and apply it up to the first damaged frame.
 
 use std::ffi::{CStr, OsStr};
 use std::io;
@@ -15,7 +15,7 @@ use rustix::fs::{self, CWD, Mode, OFlags};
 use super::super::promise;
 use crate::format::names::WAL_SUFFIX;
 
-/// Whether a path is that of a log.
+/// Whether a path is the path of a log.
 pub(super) fn is_log(path: &CStr) -> bool {
     path.to_bytes().ends_with(WAL_SUFFIX.as_bytes())
 }
@@ -25,11 +25,11 @@ pub(super) fn settle_new(file: BorrowedFd<'_>) -> io::Result<()> {
     if fs::fstat(file)?.st_size > 0 || promise::removes_before_reuse(file)? {
         return Ok(());
     }
-    // DURABILITY: before a sync of the directory, which any other call may make, writes the name.
+    // DURABILITY: the inode must be durable before the name, which a sync of the directory by any other call may write.
     Ok(fs::fsync(file)?)
 }
 
-/// A log whose name is being removed. While it is open, its inode and its blocks are not free for others.
+/// A log whose name is being removed. While it is open, no other file can get its inode and blocks.
 pub(super) struct Removal {
     file: OwnedFd,
     dir: OwnedFd,
@@ -48,9 +48,9 @@ impl Removal {
         Ok(Some(Self { file, dir }))
     }
 
-    /// Make durable that the name is gone, and that the inode holds no log: the next file may get its number.
+    /// Make durable that the name is removed and that the inode contains no log, because the next file may get its number.
     pub fn finish(self) -> io::Result<()> {
-        // DURABILITY: both before the file is closed.
+        // DURABILITY: both must be durable before the file is closed.
         fs::ftruncate(&self.file, 0)?;
         fs::fsync(&self.file)?;
         Ok(fs::fsync(&self.dir)?)

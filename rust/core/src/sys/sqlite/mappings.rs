@@ -1,5 +1,5 @@
-//! The mappings of SQLite's shared memory (`meta.db-shm`), which must not meet a full disk: a write to a mapped page without
-//! room behind it would end the process (SIGBUS).
+//! The mappings of SQLite's shared memory (`meta.db-shm`). Their pages must have space on the disk: a write to a mapped page without
+//! space would end the process (SIGBUS).
 #![allow(unsafe_code, reason = "SQLite calls these by C function pointers")]
 #![allow(clippy::disallowed_methods, reason = "a part of the module that makes the calls")]
 
@@ -46,20 +46,20 @@ pub(super) unsafe extern "C" fn mmap(
 }
 
 pub(super) unsafe extern "C" fn munmap(address: *mut c_void, size: size_t) -> c_int {
-    // Held until it is unmapped: `prepare_mappings` must not touch what is mapped there next.
+    // The lock is held until the range is unmapped: `prepare_mappings` must not touch a later mapping at the same address.
     let mut mappings = mappings();
     mappings.retain(|mapping| mapping.address != address as usize);
     // SAFETY: SQLite's arguments, passed on as they are.
     kept(unsafe { libc::munmap(address, size) }, &-1)
 }
 
-/// A shared mapping of a file whose pages may need room whenever they change.
+/// A shared mapping of a file whose pages may need new space whenever they change.
 struct Mapping {
     address: usize,
     size: usize,
 }
 
-/// The mappings of a process. A child gets a list of its own: a thread that it lacks may have held the lock of its parent's.
+/// The mappings of a process. A child gets its own list: a thread that exists only in the parent may hold the lock of the parent's list.
 struct Mappings {
     process: Process,
     all: Mutex<Vec<Mapping>>,
@@ -74,14 +74,14 @@ fn mappings() -> MutexGuard<'static, Vec<Mapping>> {
     let mappings = found.unwrap_or_else(|| {
         let new = Box::into_raw(Box::new(Mappings { process: Process::current(), all: Mutex::default() }));
         let made = MAPPINGS.compare_exchange(known, new, Ordering::AcqRel, Ordering::Acquire);
-        // SAFETY: as above. If another thread was faster, ours is never used; it is some bytes, once for each process.
+        // SAFETY: as above. If another thread was faster, the new list is not used, and leaks some bytes once per process.
         unsafe { &*made.map_or_else(|other| other, |_| new) }
     });
     mappings.all.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Mapping {
-    /// Have the kernel find the room that changes of these pages need; false where there is none.
+    /// Make the kernel allocate the space that changes of these pages need. Returns false if there is none.
     fn prepare(&self) -> bool {
         let address = ptr::with_exposed_provenance_mut::<c_void>(self.address);
         // SAFETY: it is mapped: `munmap` takes it out of the list first. The call changes no byte of it.
@@ -91,19 +91,19 @@ impl Mapping {
     }
 }
 
-/// Make room for changes of all mapped indices; false where there is none. A page that the kernel has written to the disk needs
-/// new room on file systems that copy on write, and without it the next change would end the process (SIGBUS).
+/// Allocate space for changes of all mapped indexes. Returns false if there is none. On copy-on-write file systems, a page that the
+/// kernel has written to the disk needs new space; without it, the next change would end the process (SIGBUS).
 pub fn prepare_mappings() -> bool {
     mappings().iter().all(Mapping::prepare)
 }
 
-/// Whether that file system changes bytes where they are; no, if that is unknown.
+/// Whether this file system overwrites bytes in place; false if that is unknown.
 fn overwrites(fd: c_int) -> bool {
     // SAFETY: the descriptor is SQLite's, which is open.
     promise::overwrites(unsafe { BorrowedFd::borrow_raw(fd) }).unwrap_or_default()
 }
 
-/// Give a range of a file its blocks; bytes that are there stay as they are.
+/// Allocate the blocks of a range of a file. Existing bytes do not change.
 fn allocate(fd: c_int, offset: off_t, size: size_t) -> Result<(), c_int> {
     let size = off_t::try_from(size).map_err(|_| libc::EINVAL)?;
     loop {
@@ -113,7 +113,7 @@ fn allocate(fd: c_int, offset: off_t, size: size_t) -> Result<(), c_int> {
         }
         match io::Error::last_os_error().raw_os_error() {
             Some(libc::EINTR) => {}
-            // Not to be had here (ext3, some network file systems). SQLite has written to each 4 KiB, which is mostly enough.
+            // Not supported here (ext3, some network file systems). SQLite has written to each 4 KiB, which is usually enough.
             Some(libc::EOPNOTSUPP | libc::ENOSYS) => return Ok(()),
             errno => return Err(errno.unwrap_or(libc::EIO)),
         }

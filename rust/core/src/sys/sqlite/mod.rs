@@ -1,28 +1,28 @@
 //! The system calls of SQLite, which takes replacements for them.
 //!
-//! Each replacement makes the call that SQLite asks for, and adds what SQLite lacks:
+//! Each replacement makes the call that SQLite requests, and adds what SQLite lacks:
 //!
 //! | Call | Addition |
 //! | --- | --- |
 //! | `open`, `close` | a child of a fork closes the file (`sys/fork.rs`) |
 //! | `stat`, `fstat` | a file has another device number in a child: see below |
-//! | all that can fail | the number of the failure is kept: SQLite reports most as "I/O error", and after a failed open its own is another's |
-//! | `open` | a reader that must not make an index of a log (`-shm`) gets a private one |
-//! | `fcntl` | a file system that refuses locks is distinguished from a lock that is taken |
+//! | all that can fail | the error number is kept: SQLite reports most failures as "I/O error", and after a failed open its own number is wrong |
+//! | `open` | a reader that must not create the index of a log (`-shm`) gets a private one |
+//! | `fcntl` | a file system that refuses locks is distinguished from a lock that another process holds |
 //! | `mmap` | all blocks of a shared mapping are allocated before it is mapped: a write to a hole on a full disk is SIGBUS |
-//! | `mmap`, `munmap` | mappings are known that may need room for each change (btrfs), so that [`prepare_mappings`] finds them |
-//! | `lstat` | `/proc/self/fd/N` counts as the directory it leads to, so that SQLite does not resolve it to a path that is too long |
-//! | `sleep` | none where a lock was refused: SQLite would try for ten seconds |
+//! | `mmap`, `munmap` | mappings that may need new space for each change (btrfs) are recorded, so that [`prepare_mappings`] finds them |
+//! | `lstat` | `/proc/self/fd/N` counts as the directory to which it leads, so that SQLite does not resolve it to a path that is too long |
+//! | `sleep` | no pause if a lock was refused: SQLite would retry for ten seconds |
 //! | `open` | the inode of a new log is durable before its name: see `log.rs` |
-//! | `unlink` | the inode and the blocks of a log are not free for others before its name is durably gone |
+//! | `unlink` | no other file gets the inode and the blocks of a log before the removal of its name is durable |
 //!
 //! A failed `fsync` has no entry in SQLite's table; its number comes from SQLite's own log of errors.
 //!
-//! SQLite keeps, for the whole process, a list of the files that it has open and of the locks that it holds on them. A child
-//! inherits the list but not the locks (POSIX locks belong to a process), so a connection that it opens to the same file
-//! would rely on locks that are not held. Its connections cannot be closed there either: that would write to the log, or
-//! remove it. With another device number a file that the parent had open is unknown in the child, and gets locks of its own.
-//! SQLite uses the number for nothing else.
+//! For the whole process, SQLite keeps a list of its open files and of the locks that it holds on them. A child inherits the list
+//! but not the locks (POSIX locks belong to a process), so a connection that the child opens to the same file would rely on locks
+//! that are not held. The child cannot close the inherited connections either: that would write to the log, or remove it. With
+//! another device number, a file that the parent had open is unknown to SQLite in the child, and gets its own locks. SQLite uses
+//! the number for nothing else.
 #![allow(unsafe_code, reason = "SQLite calls these by C function pointers")]
 #![allow(clippy::disallowed_methods, reason = "a part of the module that makes the calls")]
 
@@ -53,7 +53,7 @@ thread_local! {
     static PRIVATE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Have SQLite make its system calls here; call it before the first connection.
+/// Make SQLite use these system calls. Call this before the first connection.
 pub fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -87,8 +87,8 @@ pub fn install() {
 ///
 /// `function` has the signature that SQLite expects of that call.
 unsafe fn replace(name: &CStr, function: *const ()) {
-    // SAFETY: SQLite is initialised; the default VFS lives as long as the process, and no connection of ours is open yet. Only
-    // function pointers of the kind `fn()` are stored; SQLite casts them back to their own kind before it calls them.
+    // SAFETY: SQLite is initialised; the default VFS lives as long as the process, and this process has no open connection yet. Only
+    // function pointers of the type `fn()` are stored; SQLite casts them back to their own type before it calls them.
     let result = unsafe {
         let vfs = ffi::sqlite3_vfs_find(ptr::null());
         let set = vfs.as_ref().and_then(|table| table.xSetSystemCall);
@@ -97,8 +97,8 @@ unsafe fn replace(name: &CStr, function: *const ()) {
     assert_eq!(result, Some(ffi::SQLITE_OK), "the SQLite that is compiled in has a system call {name:?}");
 }
 
-/// Run `open`, which opens a database whose log has no index, and must not make one: SQLite then finds an empty one, which
-/// no other process sees, and builds its own in memory.
+/// Run `open`, which opens a database whose log has no index and must not create one: SQLite gets an empty index that no other
+/// process sees, and builds its own in memory.
 pub fn with_private_index<T>(open: impl FnOnce() -> T) -> T {
     struct Reset;
     impl Drop for Reset {
@@ -111,7 +111,7 @@ pub fn with_private_index<T>(open: impl FnOnce() -> T) -> T {
     open()
 }
 
-/// Note what SQLite logs of a failed call: `os_unix.c:1234: (28) full_fsync(/path) - No space left on device`.
+/// Keep the error number of a failed call from SQLite's log: `os_unix.c:1234: (28) full_fsync(/path) - No space left on device`.
 ///
 /// # Safety
 ///
@@ -184,13 +184,13 @@ unsafe extern "C" fn fstat(fd: c_int, found: *mut libc::stat) -> c_int {
     result
 }
 
-/// Give a file another identity than the parent's SQLite gave it. The upper half of Linux's device numbers is not used.
+/// Give a file another identity than it has for SQLite in the parent. Linux does not use the upper half of device numbers.
 fn change_device(found: &mut libc::stat) {
     found.st_dev ^= libc::dev_t::from(Process::current().number()) << 32;
 }
 
-/// SQLite calls it as a function with any number of arguments, of which it gives one more, or none. Linux passes a number or a
-/// pointer in the same place either way, on every processor; without one, the value is ignored.
+/// SQLite calls this as a variadic function, with one further argument or none. Linux passes a number or a pointer in the same place
+/// either way, on every processor; without an argument, the value is ignored.
 unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
     // SAFETY: SQLite's arguments, passed on as they are.
     let result = unsafe { libc::fcntl(fd, command, argument) };
@@ -207,7 +207,7 @@ unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int 
     result
 }
 
-/// Pause between two tries to get a lock of the log; return how long that was, in microseconds.
+/// Pause between two attempts to get a lock of the log. Returns the length of the pause, in microseconds.
 unsafe extern "C" fn sleep(_: *mut ffi::sqlite3_vfs, microseconds: c_int) -> c_int {
     if lock_failure().is_some() {
         return 0;

@@ -1,6 +1,6 @@
-//! SQLite's mutexes and its log of errors, which are set before it is used.
+//! SQLite's mutexes and its error log, which are set before SQLite is used.
 //!
-//! Each mutex is held for a step that no fork divides, as its static ones belong to the whole process.
+//! Each mutex is held within a step that no fork divides, because SQLite's static mutexes belong to the whole process.
 #![allow(unsafe_code, reason = "SQLite takes its mutexes as pointers to functions")]
 
 use std::ffi::{c_char, c_int, c_void};
@@ -11,13 +11,13 @@ use rusqlite::ffi::{self, sqlite3_mutex, sqlite3_mutex_methods};
 
 use super::super::{begin, end};
 
-/// SQLite's own.
+/// SQLite's own mutexes.
 static OWN: OnceLock<sqlite3_mutex_methods> = OnceLock::new();
 
 /// Called by SQLite with each message of its log: an unused pointer, the kind of error, and the text.
 pub(super) type Note = unsafe extern "C" fn(*mut c_void, c_int, *const c_char);
 
-/// Have SQLite use the mutexes of this module, and log to `note`; before anything else of SQLite is used.
+/// Make SQLite use the mutexes of this module and log to `note`. Call this before anything else of SQLite is used.
 pub(super) fn watch(note: Note) {
     let unknown = || sqlite3_mutex_methods {
         xMutexInit: None,
@@ -31,8 +31,8 @@ pub(super) fn watch(note: Note) {
         xMutexNotheld: None,
     };
     let mut own = unknown();
-    // SAFETY: nothing of SQLite is in use yet. It knows its own mutexes once it was initialised, and takes others while it is
-    // shut down; it copies what the pointers stand for.
+    // SAFETY: nothing of SQLite is in use yet. SQLite knows its own mutexes once it has been initialised, and accepts others while it is
+    // shut down. It copies the structures behind the pointers.
     let results = unsafe {
         [
             ffi::sqlite3_initialize(),
@@ -48,7 +48,7 @@ pub(super) fn watch(note: Note) {
     let results = unsafe {
         [
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_MUTEX, &raw const ours),
-            // Statistics of memory cost a mutex for every allocation, and are not used.
+            // Memory statistics are not used, and would lock a mutex for every allocation.
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int),
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_LOG, note, ptr::null_mut::<c_void>()),
             ffi::sqlite3_initialize(),

@@ -1,20 +1,20 @@
-//! Results that are finished and not yet taken.
+//! Finished results that have not been taken yet.
 
 use std::mem;
 use std::sync::PoisonError;
 
 use super::sync::{Mutex, MutexGuard};
 
-/// The results for an owner that has to be woken to take them.
+/// The results for an owner that must be woken to take them.
 ///
-/// However many arrive before they are taken, the owner is notified once.
+/// The owner is notified once, however many results arrive before it takes them.
 pub struct Inbox<R>(Mutex<Content<R>>);
 
 struct Content<R> {
     results: Vec<R>,
-    /// The owner is about to be notified, or was notified and has not come yet.
+    /// The owner is about to be notified, or has been notified and has not taken the results yet.
     is_notified: bool,
-    /// The owner is gone.
+    /// The owner no longer exists.
     closed: bool,
 }
 
@@ -41,14 +41,14 @@ impl<R> Inbox<R> {
         !mem::replace(&mut content.is_notified, true)
     }
 
-    /// Everything that has arrived since the last call.
+    /// Take all results that have arrived since the last call.
     pub fn take(&self) -> Vec<R> {
         let mut content = self.content();
         content.is_notified = false;
         mem::take(&mut content.results)
     }
 
-    /// The owner is gone: all results, also later ones, are dropped.
+    /// Declare that the owner no longer exists: all present and later results are dropped.
     pub fn close(&self) {
         let dropped = {
             let mut content = self.content();

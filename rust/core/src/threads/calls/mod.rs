@@ -38,11 +38,11 @@ pub trait Work: Send + Sync + Sized + 'static {
     /// The owner of a result, which is notified that it is there.
     type Notified: Send;
 
-    /// Start a thread that lives `life`.
+    /// Start a thread that runs `life`.
     fn start(&self, life: impl FnOnce() + Send + 'static) -> io::Result<()>;
-    /// Call `serve` once this new thread has what it needs to run jobs. False: it never gets that.
+    /// Call `serve` once this new thread has the lock (for Python, the GIL) that it needs to run jobs. Returns false if it never gets it.
     fn attached(&self, serve: &mut dyn FnMut()) -> bool;
-    /// Call `wait` without what is needed to run jobs: others need it.
+    /// Call `wait` without that lock, because other threads need it.
     fn detached(&self, wait: &mut (dyn FnMut() + Send));
     /// Run a job.
     fn run(&self, job: Self::Job) -> Done<Self>;
@@ -69,7 +69,7 @@ pub struct Counts {
     pub started: u64,
     /// Idle threads that were woken.
     pub woken: u64,
-    /// How many notifications there were.
+    /// Notifications of owners.
     pub notified: u64,
 }
 
@@ -85,22 +85,22 @@ pub struct Pool<W: Work> {
 
 struct State<W: Work> {
     jobs: VecDeque<W::Job>,
-    /// The owners that the thread on the way has to notify. Empty unless a thread is on the way.
+    /// The owners that the thread that is being woken must notify. Empty if no thread is being woken.
     owed: Vec<W::Notified>,
-    /// Threads that look at the queue again.
+    /// Threads that will look at the queue again.
     serving: usize,
-    /// Those, and threads that have yet to release what they needed to run jobs.
+    /// These threads, and threads that have not released the lock for running jobs yet.
     threads: usize,
     idle: usize,
-    /// Those of the threads whose jobs wait for another process; as many more may be started.
+    /// Threads whose jobs wait for another process. The same number of further threads may be started.
     away: usize,
-    /// A thread was woken or started and has not begun yet.
+    /// A thread has been woken or started and has not begun yet.
     coming: bool,
     closing: bool,
     counts: Counts,
 }
 
-/// The most threads that are started in place of others which wait.
+/// The most threads that are started in place of waiting ones.
 const MOST_AWAY: usize = 1024;
 
 /// The thread that is woken for a waiting job.
@@ -145,7 +145,7 @@ impl<W: Work> State<W> {
 }
 
 impl<W: Work> Pool<W> {
-    /// At most `most` threads, of which each ends after `idle` without a job.
+    /// Return a pool of at most `most` threads. Each ends after it has had no job for `idle`.
     pub fn new(work: W, most: usize, idle: Duration) -> Arc<Self> {
         let state = State {
             jobs: VecDeque::new(),
@@ -172,7 +172,7 @@ impl<W: Work> Pool<W> {
         self.state().counts
     }
 
-    /// Have the job run by a thread. The caller is attached, as `Work` has it.
+    /// Submit a job to be run by a thread. The caller is attached, in the sense of `Work`.
     pub fn submit(self: &Arc<Self>, job: W::Job) {
         // The mutex is only ever held for a few instructions, and never while waiting to be attached.
         let mut state = self.state();
@@ -183,8 +183,8 @@ impl<W: Work> Pool<W> {
         self.make(call);
     }
 
-    /// Say that a thread's job begins to wait for another process, or has waited: meanwhile others find a thread as if this
-    /// one were not there.
+    /// Report that the job of a thread begins to wait for another process, or has finished waiting. Meanwhile another thread may be
+    /// started in its place.
     pub fn waits(self: &Arc<Self>, begins: bool) {
         let mut state = self.state();
         let call = if begins {
@@ -198,12 +198,12 @@ impl<W: Work> Pool<W> {
         self.make(call);
     }
 
-    /// Whether the pool ends: no caller waits for results any more.
+    /// Whether the pool is ending: no caller waits for results any more.
     pub fn is_closing(&self) -> bool {
         self.state().closing
     }
 
-    /// Wait until what was submitted is finished and all threads have ended.
+    /// Wait until all submitted jobs are finished and all threads have ended.
     pub fn close(&self) {
         let mut state = self.state();
         state.closing = true;
@@ -230,7 +230,7 @@ impl<W: Work> Pool<W> {
         }
     }
 
-    /// The called thread could not be started: its work is done here, or left to the running threads.
+    /// Handle a called thread that could not be started: its work is done here, or left to the running threads.
     fn not_started(&self, error: &io::Error) {
         let mut state = self.state();
         state.coming = false;
@@ -242,7 +242,7 @@ impl<W: Work> Pool<W> {
         if state.serving == 0 {
             refused = mem::take(&mut state.jobs);
         } else if state.idle > 0 && !state.jobs.is_empty() {
-            // A thread that went idle since the call found no job then.
+            // A thread that has become idle since the call found no job at that time.
             state.coming = true;
             self.called.notify_one();
         }
@@ -290,9 +290,9 @@ impl<W: Work> Pool<W> {
         }
     }
 
-    /// Wait for something to do; false when there was nothing for long enough, and the queue has one thread less.
+    /// Wait for a job. Returns false if there was none for the idle time; the thread is then no longer counted.
     ///
-    /// A thread cannot know whether a wake was meant for it: one that comes just as its time is up has no effect. So every
+    /// A thread cannot know whether a wake-up was meant for it: a wake-up that arrives just as its time ends has no effect. So every
     /// thread that stops waiting assumes that it was the called one.
     fn wait(&self) -> bool {
         let mut state = self.state();
@@ -305,7 +305,7 @@ impl<W: Work> Pool<W> {
                 state.coming = false;
             }
             if late || state.closing {
-                // Under the same hold of the mutex as the decision: no job may be left to this thread.
+                // This is done without releasing the mutex after the decision, so that no job can be left to this thread.
                 state.serving -= 1;
                 return false;
             }
@@ -317,7 +317,7 @@ impl<W: Work> Pool<W> {
         }
     }
 
-    /// The first step of a thread that was on the way and is attached now.
+    /// The first step of a thread that was being woken and is attached now.
     fn begin(self: &Arc<Self>) -> Next<W> {
         let mut state = self.state();
         state.coming = false;
@@ -345,7 +345,7 @@ impl<W: Work> Pool<W> {
 
 #[cfg(test)]
 impl<W: Work> Pool<W> {
-    /// The idle time of every idle thread has passed.
+    /// For tests: let the idle time of every idle thread pass.
     fn expire(&self) {
         let _state = self.state();
         self.called.expire();

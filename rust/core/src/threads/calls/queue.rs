@@ -1,6 +1,6 @@
 //! A queue of calls that are made in batches: calls that arrive while a batch runs are the next batch.
 //!
-//! A call that arrives alone is made at once. No call waits for a batch to fill: a batch has the calls that wait when a thread is free.
+//! A single call is made at once. No call waits for a batch to fill: a batch has the calls that are waiting when a thread is free.
 
 use std::collections::VecDeque;
 use std::sync::PoisonError;
@@ -12,7 +12,7 @@ use super::sync::{Mutex, MutexGuard};
 pub struct Bounds {
     /// The most items of a batch; at least 1.
     pub most: usize,
-    /// The most bytes of a batch, but for its last item.
+    /// The most bytes of a batch, not counting its last item.
     pub most_bytes: usize,
     /// The most batches at a time; at least 1.
     pub at_once: usize,
@@ -26,17 +26,17 @@ pub struct Queue<T> {
 
 struct State<T> {
     waiting: VecDeque<(T, usize)>,
-    /// Batches under way, or begun and not yet taken.
+    /// Batches in progress, including those that are not taken yet.
     running: usize,
 }
 
 impl<T> Queue<T> {
-    /// Make one in which no item waits.
+    /// Make an empty queue.
     pub fn new(bounds: Bounds) -> Self {
         Self { bounds, state: Mutex::new(State { waiting: VecDeque::new(), running: 0 }) }
     }
 
-    /// Have an item wait. True if a batch is to be begun for it: the caller must then `take`, or `give_up`.
+    /// Add an item. Returns true if a batch must be begun for it: the caller must then call `take` or `give_up`.
     pub fn add(&self, item: T, bytes: usize) -> bool {
         let mut state = self.state();
         state.waiting.push_back((item, bytes));
@@ -47,7 +47,7 @@ impl<T> Queue<T> {
         begin
     }
 
-    /// Take the next batch, in the order in which its items came. It may be empty: others were faster.
+    /// Take the next batch, in the order in which its items arrived. It may be empty if other batches have taken all items.
     pub fn take(&self) -> Vec<T> {
         let mut state = self.state();
         let (mut batch, mut sum) = (Vec::new(), 0);
@@ -61,7 +61,7 @@ impl<T> Queue<T> {
         batch
     }
 
-    /// Have items wait once more, before all others.
+    /// Put items back into the queue, before all others.
     pub fn put_back(&self, items: impl DoubleEndedIterator<Item = (T, usize)>) {
         let mut state = self.state();
         for item in items.rev() {
@@ -69,14 +69,14 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Take an item out that still waits.
+    /// Remove a waiting item from the queue.
     pub fn withdraw(&self, which: impl Fn(&T) -> bool) -> Option<T> {
         let mut state = self.state();
         let index = state.waiting.iter().position(|(item, _)| which(item))?;
         state.waiting.remove(index).map(|(item, _)| item)
     }
 
-    /// End a batch that was taken. True if one more is to be taken in its place.
+    /// End a batch that was taken. Returns true if another one must be taken in its place.
     pub fn end(&self) -> bool {
         let mut state = self.state();
         let more = !state.waiting.is_empty();
@@ -86,7 +86,7 @@ impl<T> Queue<T> {
         more
     }
 
-    /// End a batch that was begun and cannot be taken; return all waiting items, if no other batch would take them.
+    /// End a batch that was begun and cannot be taken. Returns all waiting items if no other batch would take them.
     pub fn give_up(&self) -> Vec<T> {
         let mut state = self.state();
         state.running -= 1;
@@ -96,7 +96,7 @@ impl<T> Queue<T> {
         state.waiting.drain(..).map(|(item, _)| item).collect()
     }
 
-    /// Only ever held for a few instructions.
+    /// Lock the state, which is only ever held for a few instructions.
     fn state(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

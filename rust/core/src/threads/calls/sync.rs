@@ -1,4 +1,4 @@
-//! The locks of the pool: the standard library's, and in this crate's own tests those of a model checker, which tries
+//! The locks of the pool: those of the standard library, or, in this crate's own tests, those of a model checker, which tries
 //! every order in which threads can reach them.
 
 #[cfg(not(test))]
@@ -16,7 +16,7 @@ mod model {
 
     use loom::sync::MutexGuard;
 
-    /// The checker's own never times out; with this one a test says when time is up for all waiting threads.
+    /// The checker's condition variable never times out. With this one, a test decides when the time of all waiting threads ends.
     #[derive(Default)]
     pub(in crate::threads::calls) struct Condvar {
         inner: loom::sync::Condvar,
@@ -58,7 +58,7 @@ mod model {
             Ok((guard, Waited(self.expiries.load(Ordering::Relaxed) != before)))
         }
 
-        /// Time is up. The caller holds the mutex, so no thread is about to begin waiting.
+        /// End the time of all waiting threads. The caller holds the mutex, so no thread is about to begin waiting.
         pub(in crate::threads::calls) fn expire(&self) {
             self.expiries.fetch_add(1, Ordering::Relaxed);
             self.inner.notify_all();
