@@ -1,12 +1,12 @@
 //! The time of the last use of a blob: the access time of its file, or the time of its commit if that is later.
 //!
-//! A use is recorded if the last record is an hour old. A record changes the ctime of the file, by which a store decides whether a sync of the
-//! directory covers the file's name (`BlobDir::covers`). So a record has a mark, its nanoseconds, if the name was given at least
-//! an hour before it. Then the name counts as given an hour before the record, never earlier than it was: a store that syncs
-//! once an hour syncs no more because of records, whichever process made them.
+//! A use is recorded if the last record is at least an hour old. A record changes the ctime of the file, from which a store decides
+//! whether a sync of the directory covers the file's name (`BlobDir::covers`). So if the name was given at least an hour before the
+//! record, the nanoseconds of the record are a mark. The name of a marked file then counts as given an hour before the record, which is
+//! never earlier than it was. So a store that syncs once an hour makes no further syncs because of records, whichever process made them.
 //!
 //! A marked record is up to 1.1 s ahead of the clock. A file system that updates access times only if they are before the ctime
-//! (`relatime`, the default) then leaves it as it is.
+//! (`relatime`, the default) then does not change it.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,10 +15,10 @@ use crate::sys::Stat;
 
 const SECOND: i64 = 1_000_000_000;
 
-/// A use is recorded this long after the last one at the earliest.
+/// The shortest time between two records of a use.
 pub(super) const INTERVAL_NS: i64 = 3_600 * SECOND;
 
-/// The nanoseconds of a record whose file had its name for an hour. Not 0, which file systems without nanoseconds have.
+/// The nanoseconds of a record for a file that has had its name for an hour. Not 0, which file systems without nanoseconds have.
 const MARK_NS: i64 = 419_430_100;
 
 /// The least time by which a record is ahead of the clock.
@@ -27,7 +27,7 @@ const AHEAD_NS: i64 = SECOND / 10;
 /// The most time from the ctime of a file to a record that set it.
 const WINDOW_NS: i64 = 2 * SECOND;
 
-/// When a blob was last used, as far as that is recorded. A time in the future counts as now.
+/// The last recorded use of a blob. A time in the future counts as now.
 pub(crate) fn used_ns(stat: &Stat, now_ns: i64) -> i64 {
     stat.atime_ns.max(stat.mtime_ns).min(now_ns)
 }
@@ -52,7 +52,7 @@ pub(super) fn next_record(stat: &Stat, now_ns: i64) -> i64 {
     if now_ns.rem_euclid(SECOND) / 100 == MARK_NS / 100 { now_ns + 100 } else { now_ns }
 }
 
-/// The most files that are remembered one by one.
+/// The most files that are remembered individually.
 const MOST_FILES: usize = 1024;
 
 /// The files whose times this process cannot set.
@@ -61,15 +61,15 @@ pub(super) struct Unrecordable(Mutex<Refused>);
 
 #[derive(Default)]
 struct Refused {
-    /// The owner whose files are refused, as last met.
+    /// The owner whose file was refused last.
     owner: Option<u32>,
-    /// Files that are refused for themselves, by their numbers.
+    /// The inode numbers of files that are refused individually.
     files: HashSet<u64>,
 }
 
 impl Unrecordable {
-    /// Remember a refusal. The user's own file is refused for itself, because it is immutable; one of another owner, because of the owner;
-    /// and one of a read-only file system as all others are, whose owner it most likely has.
+    /// Remember a refusal. A file of the user itself is refused individually, because it is immutable. A file of another owner is refused
+    /// because of the owner. On a read-only file system all files are refused; most likely they have the same owner.
     pub fn add(&self, stat: &Stat, errno: i32, user: u32) {
         let mut refused = self.refused();
         if errno == libc::EROFS || stat.owner != user {
@@ -82,7 +82,7 @@ impl Unrecordable {
         refused.files.insert(stat.id.inode);
     }
 
-    /// Whether such a file was refused before.
+    /// Whether a file like this was refused before.
     pub fn has(&self, stat: &Stat) -> bool {
         let refused = self.refused();
         refused.owner == Some(stat.owner) || refused.files.contains(&stat.id.inode)

@@ -16,7 +16,7 @@ pub(super) fn adopt(root: &Root) -> Result<()> {
     if !root.is_new() {
         return Ok(());
     }
-    // DURABILITY: the root's own name first. Until the marker is durable, a power cut leaves a root without one, which
+    // DURABILITY: the root's own name is synced first. Until the marker is durable, a power cut leaves a root without one, which
     // the next open completes.
     sync_parent(root.sys().as_ref(), root.path())?;
     write(root)?;
@@ -24,7 +24,7 @@ pub(super) fn adopt(root: &Root) -> Result<()> {
     root.sys().sync_dir(root.dir()).at("fsync", || root.path())
 }
 
-/// Write the marker, whole or not at all; durable when the caller has synced the root.
+/// Write the complete marker or nothing. It is durable when the caller has synced the root.
 fn write(root: &Root) -> Result<()> {
     let sys = root.sys().as_ref();
     let path = root.path().join(MARKER);
@@ -39,12 +39,12 @@ fn write(root: &Root) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         other => other.at("link", || &path)?,
     }
-    // DURABILITY: that the file has a link now, which not every file system writes with the directory.
+    // DURABILITY: the link count of the file, which not every file system writes with the directory.
     sys.sync_file(temp.fd()).at("fsync", || &path)
 }
 
-/// Raise a root to the format of collections; on return that survives a power loss. The caller has the store to itself, and
-/// `meta.db` has the ID.
+/// Raise a root to the format of collections; on return the change survives a power loss. The caller has exclusive access to the
+/// store, and `meta.db` has the ID.
 pub(crate) fn raise(root: &Root, id: &str) -> Result<()> {
     if root.marker()?.is_some_and(|marker| marker.id.as_deref() == Some(id)) {
         root.set_collected();
@@ -58,7 +58,7 @@ pub(crate) fn raise(root: &Root, id: &str) -> Result<()> {
     write_all_at(sys, file.as_fd(), collected(id).as_bytes(), 0).at("write", path)?;
     // DURABILITY: synced before it has its name; a power cut leaves the old marker or this one, both complete.
     sys.sync_file(file.as_fd()).at("fsync", path)?;
-    // DURABILITY: synced below. No note exists before that, so an older release would lose nothing.
+    // DURABILITY: synced below. No note exists before the sync, so an older release could not lose a blob.
     sys.rename(tmp.as_fd(), &name, root.dir(), MARKER, true).at("rename", path)?;
     sys.sync_dir(root.dir()).at("fsync", || root.path())?;
     root.set_collected();

@@ -1,4 +1,4 @@
-//! An open blob: its bytes, as they are on the disk.
+//! An open blob: its unverified bytes on the disk.
 //!
 //! `blob/bulk.rs` reads and hashes many of them in one call, `blob/stream.rs` all of them in order, ahead of its caller;
 //! `blob/many.rs` hashes many blobs at once, `blob/copies.rs` copies them into files, and `blob/cached.rs` reads bytes
@@ -27,9 +27,9 @@ use crate::volume::Volume;
 use crate::volume::publish::{Named, find, find_unrecorded};
 use crate::volume::users::User;
 
-/// A blob that is open for reading; it stays readable when it is deleted meanwhile.
+/// A blob that is open for reading. It stays readable if it is deleted meanwhile.
 ///
-/// Nothing here is verified: only the digest of all bytes shows whether they are right.
+/// Nothing here is verified: only the digest of all bytes shows whether they are correct.
 pub struct Blob {
     sys: Arc<dyn Sys>,
     file: Fd,
@@ -77,7 +77,7 @@ impl Blob {
         &self.digest
     }
 
-    /// Its length in bytes, when it was opened.
+    /// Its length in bytes at the time when it was opened.
     pub fn size(&self) -> u64 {
         self.stat.size
     }

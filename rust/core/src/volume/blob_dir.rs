@@ -1,4 +1,4 @@
-//! The directory of one algorithm's blobs, and its names that survive a power loss.
+//! The directory of one algorithm's blobs, and the durability of its names.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,7 +11,7 @@ use super::kept::KeptListing;
 use crate::error::{At, Result};
 use crate::sys::{Fd, Naming, Stat, Sys};
 
-/// The kernel stamps files with a clock that lags by up to a tick; this is more than the longest tick, ten times over.
+/// The kernel's clock for file times lags by up to a tick. This is ten times the longest tick.
 const CLOCK_LAG_NS: i64 = 100_000_000;
 
 /// The directory of one algorithm's blobs.
@@ -20,7 +20,7 @@ pub struct BlobDir {
     path: PathBuf,
     /// Whether this store has made its own name survive a power loss.
     linked: AtomicBool,
-    /// When the last sync that succeeded began: older names survive a power loss.
+    /// The time at which the last successful sync began: older names survive a power loss.
     synced_ns: AtomicI64,
     /// See [`Sys::naming`]; the root asks once for all its directories.
     naming: Arc<OnceLock<Naming>>,
@@ -43,7 +43,7 @@ impl BlobDir {
         &self.path
     }
 
-    /// Its names, as they were last listed.
+    /// The last listing of its names.
     pub(crate) fn names(&self) -> &KeptListing {
         &self.names
     }
@@ -56,8 +56,8 @@ impl BlobDir {
         })
     }
 
-    /// Make all its names survive a power loss by a sync of the whole file system, through a file that was opened before
-    /// any of them was made. None if the system does not support that; nothing is synced then.
+    /// Make all its names survive a power loss by a sync of the whole file system, through a file that was opened before any of the
+    /// names was made. Returns `None`, without a sync, if the system does not support that.
     pub(crate) fn sync_whole(&self, sys: &dyn Sys, file: BorrowedFd<'_>) -> Option<Result<()>> {
         let mut supported = true;
         let synced = self.synced_by(sys, || {
@@ -76,12 +76,12 @@ impl BlobDir {
         Ok(())
     }
 
-    /// The sync that is needed after a file got a name here; everything, if that is unknown.
+    /// The syncs that are needed after a file was given a name here; all of them if that is unknown.
     pub(crate) fn naming(&self, sys: &dyn Sys) -> Naming {
         *self.naming.get_or_init(|| sys.naming(self.fd()).unwrap_or(Naming::Everything))
     }
 
-    /// Whether a file got its name here before the last sync, and so survives a power loss.
+    /// Whether a file was given its name here before the last sync, and so survives a power loss.
     pub(crate) fn covers(&self, file: &Stat) -> bool {
         before(named_by_ns(file), self.synced_ns.load(Ordering::Relaxed))
     }
@@ -97,7 +97,7 @@ impl BlobDir {
     }
 }
 
-/// Whether the kernel's stamp `ctime_ns` was given before `moment_ns`, with certainty: a change after that moment has another.
+/// Whether `ctime_ns` was certainly set before `moment_ns`: a change after that moment would have a later time.
 pub(crate) fn before(ctime_ns: i64, moment_ns: i64) -> bool {
     ctime_ns < moment_ns.saturating_sub(CLOCK_LAG_NS)
 }

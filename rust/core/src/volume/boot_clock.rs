@@ -1,4 +1,4 @@
-//! A time that cannot be set ahead: the wall clock, as far as the clock since the boot agrees.
+//! A time that cannot be set ahead: the wall clock, limited by the clock since the boot.
 
 use std::fmt;
 
@@ -16,12 +16,12 @@ pub struct BootClock {
 }
 
 impl BootClock {
-    /// Read the clocks; None where the system does not say which boot this is.
+    /// Read the clocks; `None` if the system does not identify the boot.
     pub fn now(sys: &dyn Sys) -> Option<Self> {
         Some(Self { boot: sys.boot_id()?, wall_ns: sys.now_ns(), boot_ns: sys.boot_ns() })
     }
 
-    /// Read what `Display` wrote.
+    /// Parse the text of `Display`.
     pub fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let boot = words.next()?.to_owned();
@@ -29,8 +29,8 @@ impl BootClock {
         Some(Self { boot, wall_ns: number()?, boot_ns: number()? })
     }
 
-    /// The wall time that has certainly passed: if the clock was set ahead since then, that does not count. After a reboot there
-    /// is only the wall clock.
+    /// The wall time that has certainly been reached, even if the clock was set ahead since these clocks were read. After a reboot this is
+    /// just the wall clock.
     pub fn time_at_least(&self, sys: &dyn Sys) -> i64 {
         let wall_ns = sys.now_ns();
         if sys.boot_id().as_ref() != Some(&self.boot) {

@@ -1,9 +1,9 @@
 //! Events: the changes of a root that were made in this process, for subscribers in it.
 //!
-//! An event is delivered when its change is durable, and the events of one blob, name or lease in the order of its changes.
-//! To keep both promises together needs care: the locks that order changes are released before the last sync. So a caller that
+//! An event is delivered when its change is durable, and the events of one blob, name or lease are delivered in the order of its
+//! changes. These two promises conflict, because the locks that order changes are released before the last sync. So a caller that
 //! makes a change begins a [`Report`] under the lock, and marks it as **done** when the change is durable. A report that is done
-//! waits for the reports of the same blob that began before it. A report that is dropped before it is done gives no event.
+//! waits for earlier reports of the same subject. A report that is dropped before it is done produces no event.
 //!
 //! Without a subscriber, `begin` only reads one number. A subscriber delays no change: its events wait in a
 //! [`Subscription`] of bounded size.
@@ -35,11 +35,11 @@ pub struct Events {
 #[derive(Default)]
 struct State {
     queues: Vec<Arc<Queue>>,
-    /// The reports that have begun, of each subject in their order.
+    /// The reports that have begun, in order, for each subject.
     reports: HashMap<Key, VecDeque<(u64, Outcome)>>,
 }
 
-/// A subscriber. It leaves when this is dropped.
+/// A subscription. It ends when this is dropped.
 pub struct Subscription {
     events: Arc<Events>,
     queue: Arc<Queue>,
@@ -85,7 +85,7 @@ impl Events {
         Some(Arc::new(Report { events: Arc::clone(self), number, key, event: Mutex::new(Some(event)) }))
     }
 
-    /// Subscribe to the events that match, of changes that begin from now on. At most `most` of them wait to be taken.
+    /// Subscribe to the matching events of changes that begin from now on. At most `most` events wait to be taken.
     pub fn subscribe(self: &Arc<Self>, filter: Filter, most: usize) -> Subscription {
         let queue = Arc::new(Queue::new(filter, most));
         self.state().queues.push(Arc::clone(&queue));
@@ -125,7 +125,7 @@ impl Events {
                 reports.remove(key);
             }
         }
-        // Without the lock: a notification takes another one, and may start a thread.
+        // The lock is released first: a notification takes another lock, and may start a thread.
         for notify in notify {
             notify();
         }
@@ -137,7 +137,7 @@ impl Events {
 }
 
 impl Subscription {
-    /// Take at most `most` of the items that are there; None when it has ended and all were taken.
+    /// Take at most `most` of the waiting items; `None` if the subscription has ended and all items were taken.
     pub fn take(&self, most: usize) -> Option<Vec<Item>> {
         self.queue.take(most)
     }
@@ -147,7 +147,7 @@ impl Subscription {
         self.queue.has_expressions()
     }
 
-    /// Notify when there is something to take, perhaps before this returns, and at `wake` and `end`.
+    /// Call `notify` when there are items to take, and at `wake` and `end`; possibly before this returns.
     pub fn when_ready(&self, notify: Notify) {
         self.queue.when_ready(notify);
     }

@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use crate::sys::Sys;
 
-/// The number of waits before a file counts as shared: a process that is starting, or was just killed, has the writer's
-/// descriptors open for a moment.
+/// The waits before a file counts as shared: a process that is starting, or was just killed, has the writer's descriptors open for a
+/// moment.
 const PATIENCE: [Duration; 3] = [Duration::from_millis(1), Duration::from_millis(5), Duration::from_millis(25)];
 
-/// A file that no process has open for writing until this is dropped, where the file system has such leases.
+/// A file that no process can open for writing until this is dropped, if the file system supports such leases.
 pub(crate) struct FileLease<'a> {
     sys: &'a dyn Sys,
     fd: BorrowedFd<'a>,
 }
 
 impl<'a> FileLease<'a> {
-    /// Take a file that is open for reading only; None if it is open for writing somewhere.
+    /// Take a lease on a file that is open for reading only; `None` if any process has it open for writing.
     pub(crate) fn take(sys: &'a dyn Sys, fd: BorrowedFd<'a>) -> io::Result<Option<Self>> {
         let mut waits = PATIENCE.iter();
         loop {

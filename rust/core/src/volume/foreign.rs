@@ -1,7 +1,8 @@
 //! Another program that collects the garbage of a store, and services that let programs work on it.
 //!
-//! At any time either the store's own collector or the other program may remove blobs; a note in the metadata says which. A service
-//! that wrote the note keeps it as long as it has the store open. A service for programs whose leases are in this store prevents such a note.
+//! At any time, either the store's own collector or the other program may remove blobs; a note in the metadata says which. The service
+//! that has written the note prevents its removal as long as it has the store open. A service for programs whose leases are in this
+//! store prevents such a note.
 
 use crate::error::{Error, Result};
 use crate::format::metadata::FOREIGN_COLLECTOR;
@@ -9,8 +10,8 @@ use crate::volume::Volume;
 use crate::volume::lock::Service;
 
 impl Volume {
-    /// Begin to serve the store, until it is closed. `Some` names a program that collects the garbage from now on, which is noted durably;
-    /// with None the store's own collector does. When this returns, no collection is running.
+    /// Begin to serve the store, until it is closed. `collector` is the program that collects the garbage from now on, which is recorded
+    /// durably; with `None` the store's own collector does. When this returns, no collection is running.
     pub fn serve(&self, collector: Option<&str>) -> Result<()> {
         self.check_writable()?;
         let service = if collector.is_some() { Service::Foreign } else { Service::Own };
@@ -29,7 +30,7 @@ impl Volume {
         }
     }
 
-    /// Note the program. No collection of this store is running then, and no service for programs that rely on its leases.
+    /// Record the other program, while no collection of this store is running, and no service for programs that rely on its leases.
     fn note_foreign_collector(&self, name: &str) -> Result<()> {
         let Some(_alone) = self.locks.try_alone(Service::Own)? else {
             return Err(self.refused("it is served with its own collector (`--own-collector`); end that service"));

@@ -1,7 +1,7 @@
 //! Image names: a store's names for the roots of images. A name holds a descriptor, whether its blob is stored or not.
 //!
-//! Every change is one transaction of `meta.db`, which excludes other processes: conditions that a call has checked still hold
-//! when it writes.
+//! Every change is one transaction of `meta.db`, which excludes other processes, so the conditions that a call has checked are
+//! still true when it writes.
 
 use std::sync::Arc;
 
@@ -18,9 +18,9 @@ const STEP_NS: i64 = 1_000;
 /// How [`Volume::assign_images`] handles a name that is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// Refuse, whatever it holds.
+    /// Refuse, whatever its target is.
     Refuse,
-    /// Leave it if it holds the same target, and refuse otherwise.
+    /// Keep it if it has the same target, and refuse otherwise.
     Keep,
     /// Replace its target.
     Overwrite,
@@ -84,7 +84,7 @@ impl Volume {
         Ok(images)
     }
 
-    /// Begin the event of a name that is changed, within the transaction; it is done when that is durable.
+    /// Begin the event of a name that is changed, within the transaction. The event is done when the transaction is durable.
     fn begin_name(&self, image: &Image, previous: Option<Digest>) -> Option<Arc<Report>> {
         let is_moved = previous.is_some_and(|previous| previous != image.target.digest);
         let kind = if is_moved { EventKind::NameMoved } else { EventKind::NameSet };

@@ -20,7 +20,7 @@ impl KeptListing {
         kept.as_ref().filter(|kept| kept.changed_ns == changed_ns).map(|kept| Arc::clone(&kept.hashes))
     }
 
-    /// Keep that listing, or none.
+    /// Keep this listing, or none.
     pub(super) fn set(&self, listing: Option<Listing>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = listing;
     }

@@ -1,7 +1,7 @@
 //! Information on single blobs: sizes and times, labels, when they were verified.
 //!
-//! The file always decides whether a blob exists, and it is checked before the row is read: labels become durable before the file
-//! gets its name, so a reader that sees the file also sees them.
+//! The file always decides whether a blob exists, and it is checked before the row is read. Labels become durable before the file
+//! gets its name, so a reader that sees the file also sees the labels.
 
 use std::path::PathBuf;
 use std::slice;
@@ -61,8 +61,8 @@ impl Volume {
 
     /// Set a blob's labels and return its new info; on return the change survives a power loss.
     ///
-    /// Without `keys` all labels are replaced. With them only those change: each gets its value in `labels`, or is
-    /// removed if it has none there.
+    /// Without `keys`, all labels are replaced. With `keys`, only these labels change: each gets its value in `labels`, or is removed
+    /// if it has none there.
     pub fn update(&self, digest: &Digest, labels: &Labels, keys: Option<&[String]>) -> Result<Info> {
         self.update_many(slice::from_ref(digest), labels, keys)?.remove(0)
     }
@@ -120,8 +120,8 @@ impl Volume {
         Ok(written.map(|()| outcomes))
     }
 
-    /// The number of label changes through this volume: an info that was read after the last change is still right, as far as this
-    /// process knows.
+    /// The number of label changes through this volume. If it has not changed since an info was read, the info is still correct, as far as
+    /// this process knows.
     pub fn label_changes(&self) -> u64 {
         self.label_changes.load(Ordering::Acquire)
     }
@@ -133,7 +133,7 @@ impl Volume {
         self.meta.has_size(size)
     }
 
-    /// Record when blobs were last found undamaged, so that a resumed verification can skip them.
+    /// Record the time at which blobs were last found undamaged, so that a resumed verification can skip them.
     ///
     /// The record only saves time: if it cannot be written (read-only, damaged metadata, a full disk), nothing is recorded.
     pub fn mark_verified(&self, digests: &[Digest], at_ns: i64) -> Result<()> {
@@ -154,8 +154,8 @@ impl Volume {
         Ok(self.meta.setting(VERIFY_STARTED)?.and_then(|text| text.parse().ok()))
     }
 
-    /// Record the start of a verification of all blobs, or with None its end. As with [`Volume::mark_verified`], nothing is
-    /// recorded if that cannot be written, or not soon because another process writes.
+    /// Record the start of a verification of all blobs, or, with `None`, its end. As with [`Volume::mark_verified`], nothing is recorded
+    /// if the record cannot be written soon, for example because another process is writing.
     pub fn set_verify_started(&self, at_ns: Option<i64>) -> Result<()> {
         self.check_open()?;
         let text = at_ns.map(|at_ns| at_ns.to_string());
@@ -212,7 +212,7 @@ impl Volume {
 struct Change<'a> {
     labels: &'a Labels,
     keys: Option<&'a [String]>,
-    /// The labels of a blob before and after it.
+    /// The labels of the last blob before and after the change.
     last: Option<(Arc<Labels>, Arc<Labels>)>,
 }
 
@@ -243,7 +243,7 @@ impl Change<'_> {
     }
 }
 
-/// The row of a blob of which only the file is known.
+/// The row of a blob that has only a file.
 pub(crate) fn plain(digest: &Digest, stat: &Stat) -> Row {
     Row::plain(*digest, stat.size, stat.mtime_ns)
 }

@@ -12,7 +12,7 @@ impl Volume {
         if !self.is_use_due(stat) {
             return;
         }
-        // DURABILITY: a change of the inode only, and never synced. A power cut loses this record, and nothing else.
+        // DURABILITY: this changes only the inode, and is never synced. A power cut loses this record, and nothing else.
         let recorded = self.sys.set_atime(file, next_record(stat, self.sys.now_ns()));
         let errno = recorded.err().and_then(|error| error.raw_os_error());
         if let Some(errno @ (libc::EPERM | libc::EACCES | libc::EROFS)) = errno {
@@ -20,7 +20,7 @@ impl Volume {
         }
     }
 
-    /// Whether a use of that blob is to be recorded, and perhaps can be.
+    /// Whether a use of this blob must be recorded, and its record has not been refused before.
     pub(super) fn is_use_due(&self, stat: &Stat) -> bool {
         let now_ns = self.sys.now_ns();
         !self.read_only && used_ns(stat, now_ns) <= now_ns.saturating_sub(INTERVAL_NS) && !self.unrecordable.has(stat)

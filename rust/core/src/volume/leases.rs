@@ -1,16 +1,16 @@
-//! Leases: they protect blobs and ingests from garbage collection although nothing refers to these.
+//! Leases: they protect blobs and ingests to which nothing refers from garbage collection.
 //!
 //! A lease is a row of `meta.db`, and so is each of its resources. A lease of a process also holds a byte of the file `lock`:
-//! when the process ends, however it does, the kernel frees the byte, and the row has no effect. A lease that outlives its
-//! process ends by a call or by its time.
+//! when the process ends for whatever reason, the kernel frees the byte, and the row has no effect. A lease that outlives its
+//! process ends by a call or at its time.
 //!
 //! | Lease | Its entries survive |
 //! | --- | --- |
 //! | of a process | the process, which ends with the machine at the latest: no sync is needed |
 //! | with an ID and a time | a power loss |
 //!
-//! An entry is written before the store is searched for the blob. So a collection that looks at the entries and then removes a
-//! blob, both in one transaction, either finds the entry, or has removed the blob before the caller looks for it.
+//! An entry is written before the caller looks for the blob. A collection checks the entries and removes a blob in one transaction,
+//! so it either finds the entry, or has removed the blob before the caller looks for it.
 
 use std::sync::Arc;
 
@@ -24,18 +24,18 @@ use crate::volume::meta::{LeaseRow, Leases, SPARE_TRIES};
 use crate::waiting::Patience;
 
 impl Volume {
-    /// Create a lease that outlives the process, and ends after that time; on return it survives a power loss.
+    /// Create a lease that outlives the process and ends after `expires_ns`; on return it survives a power loss.
     pub fn create_lease(&self, id: &str, labels: &Labels, expires_ns: i64) -> Result<Lease> {
         self.check_writable()?;
         check_labels(labels)?;
         self.insert_lease(id, labels, Some(expires_ns), None)
     }
 
-    /// Create a lease that ends with this process, with this store, by [`Volume::end_lease`], or after that time.
+    /// Create a lease that ends with this process, with this store, by [`Volume::end_lease`], or after `expires_ns`.
     pub fn begin_lease(&self, id: &str, labels: &Labels, expires_ns: Option<i64>) -> Result<Lease> {
         self.check_writable()?;
         check_labels(labels)?;
-        // Before the row is written: no process may find the row without the sign that its process lives.
+        // The lock is taken before the row is written: no process may find the row without the sign that its process lives.
         let lock = self.locks.try_lease(id)?.ok_or_else(|| Error::LeaseExists { lease: id.to_owned() })?;
         self.own_leases.insert(id, lock);
         let result = self.insert_lease(id, labels, expires_ns, Some(std::process::id()));
@@ -45,11 +45,11 @@ impl Volume {
         result
     }
 
-    /// End a lease of `begin_lease`, and raise nothing: a row that cannot be removed has no effect without its process.
+    /// End a lease of `begin_lease`. This cannot fail: a row that cannot be removed has no effect without its lock.
     pub fn end_lease(&self, id: &str) {
         if self.check_open().is_ok() && self.own_leases.has(id) {
             let report = self.begin_lease_event(EventKind::LeaseEnded, id, &Labels::new(), self.sys.now_ns());
-            // The row goes first: a row without a process is garbage that the next new lease has to remove.
+            // The row is removed first: a row without a process is garbage that the next new lease would have to remove.
             self.meta.forget_lease(id);
             self.own_leases.remove(id);
             done(report);
@@ -99,15 +99,15 @@ impl Volume {
         ended.iter().map(begin).collect()
     }
 
-    /// Begin the event of a lease, before it is changed; it is done when that has happened.
+    /// Begin the event of a lease before the lease is changed. The event is done after the change.
     fn begin_lease_event(&self, kind: EventKind, id: &str, labels: &Labels, at_ns: i64) -> Option<Arc<Report>> {
         let event =
             || Event { lease: Some(id.to_owned()), labels: Arc::new(labels.clone()), ..Event::new(kind, at_ns) };
         self.events().begin(event)
     }
 
-    /// The leases that have ended and are still there. The byte of `new` is held by the caller, who has written no row yet: a row
-    /// of that process lease is an earlier one's.
+    /// The leases that have ended and still have rows. The caller holds the byte of `new` and has not written its row yet, so a row of a
+    /// process lease with this ID belongs to an earlier lease.
     fn ended_leases(&self, new: Option<&str>) -> Result<Vec<Lease>> {
         let mut ended = Vec::new();
         for row in self.meta.leases()? {
@@ -140,7 +140,7 @@ impl Volume {
         Ok(found)
     }
 
-    /// Return what a lease protects.
+    /// Return the resources that a lease protects.
     pub fn lease_resources(&self, id: &str) -> Result<Resources> {
         self.lease(id)?;
         self.meta.lease_resources(id)
@@ -171,7 +171,7 @@ impl Volume {
         run: impl Fn(&Leases<'_>) -> rusqlite::Result<()>,
     ) -> Result<()> {
         self.check_writable()?;
-        // Before the transaction, because this asks for a lock of another file.
+        // This comes before the transaction, because it checks a lock of another file.
         self.lease(id)?;
         let durable = !self.own_leases.has(id);
         Patience::until(|| {
@@ -182,22 +182,22 @@ impl Volume {
         })
     }
 
-    /// Enter blobs into the lease under which the caller works, if it works under one, before it looks for them or stores them;
-    /// the ingest `committed` ends with that. All of it is one transaction.
+    /// Add blobs to the caller's lease, if it has one, before it looks for them or stores them. The ingest `committed` is removed from the
+    /// lease in the same transaction.
     pub(crate) fn enter(&self, lease: Option<&str>, digests: &[Digest], committed: &str) -> Result<()> {
         let Some(id) = lease else { return Ok(()) };
         let resources = Resources { digests: digests.to_vec(), refs: Vec::new() };
         Patience::until(|| self.try_enter(id, &resources, committed))
     }
 
-    /// Enter an ingest that begins, and the blob that it is expected to become.
+    /// Add an ingest that begins, and its expected blob, to the caller's lease.
     pub(crate) fn enter_ingest(&self, lease: Option<&str>, ref_: &str, expected: Option<&Digest>) -> Result<()> {
         let Some(id) = lease else { return Ok(()) };
         let resources = Resources { refs: vec![ref_.to_owned()], digests: expected.copied().into_iter().collect() };
         Patience::until(|| self.try_enter(id, &resources, ""))
     }
 
-    /// Take an ingest that has ended out of the caller's lease. An entry that cannot be removed soon protects nothing.
+    /// Remove an ingest that has ended from the caller's lease. If the entry cannot be removed soon, it remains, and protects nothing.
     pub(crate) fn leave_ingest(&self, lease: Option<&str>, ref_: &str) {
         let Some(id) = lease else { return };
         let resources = Resources { refs: vec![ref_.to_owned()], digests: Vec::new() };
@@ -209,7 +209,7 @@ impl Volume {
         }
     }
 
-    /// Enter resources, once; None, and nothing is entered, while another process writes.
+    /// Make one attempt to add resources to a lease. Returns `None`, without a change, while another process is writing.
     pub(crate) fn try_enter(&self, id: &str, resources: &Resources, committed: &str) -> Result<Option<()>> {
         let durable = !self.own_leases.has(id);
         let ended = |reason| Error::LeaseEnded { lease: id.to_owned(), reason };
@@ -229,7 +229,7 @@ impl Volume {
         })
     }
 
-    /// Why a lease has ended; None if it lasts.
+    /// The reason why a lease has ended; `None` if it has not.
     pub(crate) fn end_of(&self, row: &LeaseRow) -> Result<Option<&'static str>> {
         let Lease { id, process, .. } = &row.lease;
         if process.is_some() && !self.locks.is_lease_held(id, self.root.dir())? {

@@ -1,7 +1,7 @@
 //! The names in one directory of blobs.
 //!
-//! Listing a large directory takes most of the time of a walk. Each added or removed name changes the time of the directory,
-//! so a listing can be used again until that time changes. The files remain the truth.
+//! Listing a large directory takes most of the time of a walk. Each added or removed name changes the time of the directory, so
+//! a listing can be used again until that time changes. The files still decide which blobs exist.
 
 use std::cmp::Ordering;
 use std::mem;
@@ -16,7 +16,7 @@ use crate::error::{At, Result};
 use crate::sorting::Sorting;
 use crate::sys::{Fd, FileKind, Sys};
 
-/// The most bytes of names that a store keeps of a directory: those of half a million blobs with digests of 32 bytes.
+/// The most bytes of names that a store keeps for a directory: enough for half a million blobs with digests of 32 bytes.
 const MOST_KEPT: usize = 16 << 20;
 
 /// After this many tries a search assumes that the hashes are not evenly spread.
@@ -59,7 +59,7 @@ impl Names {
         self.place_of(digest).is_some()
     }
 
-    /// The place of a name among all of them.
+    /// The index of a name.
     pub(crate) fn place_of(&self, digest: &Digest) -> Option<usize> {
         let hash = digest.as_bytes();
         if self.algorithm != Some(digest.algorithm()) {
@@ -72,19 +72,19 @@ impl Names {
         }
     }
 
-    /// The name at a place.
+    /// The name at an index.
     pub(crate) fn at(&self, place: usize) -> Option<Digest> {
         let size = self.algorithm?.digest_size();
         let hash = self.hashes.get(place * size..(place + 1) * size)?;
         Some(Digest::new(self.algorithm?, hash))
     }
 
-    /// How many names there are.
+    /// The number of names.
     pub(crate) fn count(&self) -> usize {
         self.algorithm.map_or(0, |algorithm| self.hashes.len() / algorithm.digest_size())
     }
 
-    /// Return the next names, at most `most`; none at the end.
+    /// Return the next names, at most `most`; an empty list at the end.
     pub(super) fn take(&mut self, most: usize) -> Vec<Digest> {
         let taken: Vec<_> = self.rest().take(most).collect();
         self.next += taken.len();
@@ -104,11 +104,11 @@ impl Names {
     }
 }
 
-/// A listing under way. A part of it takes a fraction of a millisecond.
+/// A listing in progress. Each part takes a fraction of a millisecond.
 pub(crate) enum Lister {
     /// All names are known.
     Known(Names),
-    /// The names are read, and then sorted.
+    /// The names are being read, and then sorted.
     Reading(Reading),
 }
 
@@ -122,17 +122,17 @@ pub(crate) struct Reading {
     /// The directory, opened for this.
     entries: Fd,
     hashes: Vec<u8>,
-    /// None while names are read.
+    /// `None` while names are being read.
     sorting: Option<Sorting>,
 }
 
 impl Lister {
-    /// Begin to list the blobs of an algorithm. A blob that is added or removed meanwhile is listed or not; all others are listed.
+    /// Begin to list the blobs of an algorithm. A blob that is added or removed meanwhile may be listed or not; all others are listed.
     pub(crate) fn begin(root: &Root, algorithm: Algorithm) -> Result<Self> {
         let Some(dir) = root.blob_dir(algorithm)? else {
             return Ok(Self::Known(Names::default()));
         };
-        // Read before the names: a change meanwhile must be visible.
+        // The time is read before the names, so that a change meanwhile is noticed.
         let sys = root.sys().as_ref();
         let changed_ns = changed(sys, &dir)?;
         if let Some(hashes) = dir.names().get(changed_ns) {
@@ -144,7 +144,7 @@ impl Lister {
         Ok(Self::Reading(Reading { algorithm, dir, changed_ns, is_settled, entries, hashes, sorting }))
     }
 
-    /// Do the next part, and return all names after the last one.
+    /// Do the next part. After the last one, returns all names.
     pub(crate) fn step(&mut self, sys: &dyn Sys) -> Result<Option<Names>> {
         let reading = match self {
             Self::Known(names) => return Ok(Some(mem::take(names))),
@@ -186,7 +186,7 @@ impl Reading {
     }
 }
 
-/// Do the next part of the sort of hashes of that size, which stand one after the other; false when they are sorted.
+/// Do the next part of the sort of consecutive hashes of `size` bytes. Returns false once they are sorted.
 fn sort(sorting: &mut Sorting, hashes: &mut [u8], size: usize) -> bool {
     match size {
         32 => sorting.step(hashes.as_chunks_mut::<32>().0, Ord::cmp),
@@ -202,8 +202,8 @@ fn changed(sys: &dyn Sys, dir: &BlobDir) -> Result<i64> {
     Ok(sys.stat(dir.fd()).at("stat", || dir.path())?.ctime_ns)
 }
 
-/// The place of a hash among those, which are in order. Hashes are spread evenly, so each try is where the hash would stand:
-/// three or four places of memory are read, and not seventeen of a hundred thousand hashes.
+/// Find a hash among sorted hashes by interpolation search. Hashes are evenly spread, so each attempt looks at the expected position:
+/// among a hundred thousand hashes, this reads three or four places in memory instead of seventeen.
 fn search<const SIZE: usize>(hashes: &[u8], hash: &[u8]) -> Option<usize> {
     let hashes = hashes.as_chunks::<SIZE>().0;
     let (mut low, mut high) = (0, hashes.len());
@@ -226,7 +226,7 @@ fn search<const SIZE: usize>(hashes: &[u8], hash: &[u8]) -> Option<usize> {
     hashes[low..high].binary_search_by(|known| known[..].cmp(hash)).ok().map(|at| low + at)
 }
 
-/// The first bytes of a hash as a number, which is ordered as the hashes are.
+/// The first bytes of a hash as a number with the same order as the hashes.
 fn leading(hash: &[u8]) -> u64 {
     hash.first_chunk().copied().map_or(0, u64::from_be_bytes)
 }

@@ -48,9 +48,9 @@ struct Table {
     process: Process,
     sys: Arc<dyn Sys>,
     path: PathBuf,
-    /// None in a read-only store, which takes no locks.
+    /// `None` in a read-only store, which takes no locks.
     file: Option<Fd>,
-    /// Which file that is.
+    /// The identity of this file.
     id: Option<FileId>,
     held: Mutex<Held>,
     freed: Condvar,
@@ -63,11 +63,11 @@ struct Table {
 struct Held {
     /// Single bytes.
     bytes: HashSet<u64>,
-    /// How many of those are digests.
+    /// The number of these bytes that are digests.
     digests: usize,
     /// Whether one thread has all digests.
     all: bool,
-    /// How many threads wait for all digests; those that want one let them go first, or they might wait for ever.
+    /// The number of threads that wait for all digests. Threads that want a single digest let them go first; otherwise they might wait forever.
     wanting_all: usize,
     /// The services whose bytes are held shared, until the file is closed.
     services: Vec<Service>,
@@ -104,7 +104,7 @@ pub struct StoreLock {
 }
 
 impl Locks {
-    /// Open the lock file in `root`, made if need be, and hold the store open for writing.
+    /// Open the lock file in `root`, create it if necessary, and hold the store open for writing.
     pub fn open(sys: Arc<dyn Sys>, root: BorrowedFd<'_>, path: &Path) -> Result<Self> {
         let file = open_unshared(|| open_file(sys.as_ref(), root)).at("open", || path.join(LOCK))?;
         let id = sys.stat(file.as_fd()).at("stat", || path.join(LOCK))?.id;
@@ -127,13 +127,13 @@ impl Locks {
         Self(Arc::new(Table { process, sys, path, file, id, held, freed, is_waiting }))
     }
 
-    /// Which file that is; None in a read-only store.
+    /// The identity of the lock file; `None` in a read-only store.
     pub(crate) fn identity(&self) -> Option<FileId> {
         self.0.id
     }
 
-    /// Return an error if the file is not the one that other processes find in `root`: they lock that file, so the locks of this
-    /// one exclude no process.
+    /// Fail if the file is not the one that other processes find in `root`: they lock that file, so the locks in this one would not
+    /// exclude them.
     pub(crate) fn check_file(&self, root: BorrowedFd<'_>) -> Result<()> {
         let there = found(self.0.sys.stat_at(root, LOCK)).at("stat", || &self.0.path)?;
         if there.map(|stat| stat.id) == self.0.id {
@@ -145,24 +145,24 @@ impl Locks {
         Err(Error::FailedPrecondition { message })
     }
 
-    /// Take a ref, or return nothing when another writer has it, in this process or another.
+    /// Take a ref; `None` if another writer has it, in this process or another.
     pub fn try_ref(&self, ref_: &str) -> Result<Option<RefLock>> {
         Ok(self.try_byte(Part::Ref(lock_bytes::of_ref(ref_)))?.map(|guard| RefLock { _guard: guard }))
     }
 
-    /// Take the ref of an ingest by the name of its directory, or return nothing when a writer has it, or when it is no such name.
+    /// Take the ref of an ingest, given the name of its directory; `None` if a writer has it, or if the name is not that of an ingest.
     pub(crate) fn try_ingest(&self, name: &str) -> Result<Option<RefLock>> {
         let guard = lock_bytes::of_ingest(name).map(|byte| self.try_byte(Part::Ref(byte))).transpose()?.flatten();
         Ok(guard.map(|guard| RefLock { _guard: guard }))
     }
 
-    /// Take a digest, waiting for its holder: it is only ever held for a moment, unless the holder is suspended. One
-    /// thread must not take two. `Cancelled` if the caller no longer wants it meanwhile.
+    /// Take a digest, and wait for its holder: a digest is only held for a moment, unless the holder is suspended. A thread must not
+    /// take two. Fails with `Cancelled` if the caller no longer wants the result.
     pub fn digest(&self, digest: &Digest) -> Result<DigestLock> {
         Patience::until(|| self.try_digest(digest))
     }
 
-    /// Take a digest, waiting for threads of this process only; None if another process has it.
+    /// Take a digest, and wait for threads of this process only; `None` if another process has it.
     pub(crate) fn try_digest(&self, digest: &Digest) -> Result<Option<DigestLock>> {
         let byte = lock_bytes::of_digest(digest);
         let mut held = self.0.held();
@@ -176,8 +176,8 @@ impl Locks {
         self.try_hold(Part::Digest(byte))
     }
 
-    /// Take a digest if no thread and no process has it, and no thread waits for all of them. A thread that waits for nothing may
-    /// hold several.
+    /// Take a digest if no thread and no process has it, and no thread waits for all digests. A thread that never waits may hold
+    /// several.
     pub(crate) fn try_free_digest(&self, digest: &Digest) -> Result<Option<DigestLock>> {
         let byte = lock_bytes::of_digest(digest);
         let mut held = self.0.held();
@@ -189,12 +189,12 @@ impl Locks {
         self.try_hold(Part::Digest(byte))
     }
 
-    /// Take the digests of many blobs, of which this thread has none; None if another process has one of them.
+    /// Take the digests of many blobs; `None` if another process has one of them. This thread must not hold a digest.
     ///
-    /// In fact this takes all digests. A lock for each would cost two calls for each, which become slower the more locks the kernel
-    /// has in its list. One lock is as good, because no thread holds a digest longer than it takes to compare and to link: the long
-    /// waits, for bytes and names to reach the disk, are outside. The lock of all digests includes the single ones, so no guarantee
-    /// is lost. A thread waits for all of them at once while it has none, so there is no deadlock.
+    /// This takes the lock of all digests. A lock for each would cost two calls each, which become slower with the number of locks in the
+    /// kernel's list. A single lock is good enough, because no thread holds a digest longer than it takes to compare and to link: the
+    /// long waits, for bytes and names to reach the disk, are outside. The lock of all digests includes the single ones, so no guarantee
+    /// is lost. A thread waits for all of them at once while it holds none, so there is no deadlock.
     pub fn try_digests(&self, digests: &[Digest]) -> Result<Option<DigestLock>> {
         if let [only] = digests {
             return self.try_digest(only);
@@ -205,7 +205,7 @@ impl Locks {
         self.try_hold(Part::AllDigests)
     }
 
-    /// Make the kernel lock the part that the table has given to this thread; None if another process has it.
+    /// Take the kernel's lock of a part that the table has given to this thread; `None` if another process has it.
     fn try_hold(&self, part: Part) -> Result<Option<DigestLock>> {
         // From here on, if the kernel refuses, the guard releases the part.
         let guard = self.guard(part);
@@ -213,7 +213,7 @@ impl Locks {
         Ok(is_held.then_some(DigestLock { _guard: guard }))
     }
 
-    /// Take the byte of a lease; None if another holder has it.
+    /// Take the byte of a lease; `None` if another holder has it.
     pub(crate) fn try_lease(&self, lease: &str) -> Result<Option<LeaseLock>> {
         let guard = self.try_byte(Part::Lease(lock_bytes::of_lease(lease)))?;
         Ok(guard.map(|guard| LeaseLock { _guard: guard }))
@@ -221,8 +221,8 @@ impl Locks {
 
     /// Whether the byte of a lease is held: by this store, or by another one in this process or in another process.
     ///
-    /// The table comes first, because the kernel does not tell a description of its own locks. `root` is where a store that
-    /// takes no locks finds the file.
+    /// The table is checked first, because the kernel does not report locks of the same open file description. A store that takes no locks
+    /// finds the file in `root`.
     pub(crate) fn is_lease_held(&self, lease: &str, root: BorrowedFd<'_>) -> Result<bool> {
         let Table { sys, path, file, .. } = &*self.0;
         let byte = lock_bytes::of_lease(lease);
@@ -242,7 +242,7 @@ impl Locks {
         Ok(guard.map(|guard| CollectorLock { _guard: guard }))
     }
 
-    /// Hold the sign of a service until the store is closed; false while [`Self::try_alone`] holds it.
+    /// Hold the byte of a service until the store is closed. Returns false while [`Self::try_alone`] holds it.
     pub(crate) fn serve(&self, service: Service) -> Result<bool> {
         let bytes = Part::Service(service).bytes();
         let mut held = self.0.held();
@@ -256,13 +256,13 @@ impl Locks {
         Ok(is_held)
     }
 
-    /// Prevent services of that kind from starting; None if one is running, of this store object or of another one.
+    /// Prevent services of this kind from starting; `None` if one is running, of this store object or another.
     pub(crate) fn try_alone(&self, service: Service) -> Result<Option<NoService>> {
         let guard = self.try_byte(Part::Service(service))?;
         Ok(guard.map(|guard| NoService { _guard: guard }))
     }
 
-    /// Take the whole store. No other store object may have it open for writing.
+    /// Take exclusive use of the store. Fails if another store object has it open for writing.
     pub fn exclusive_store(&self) -> Result<StoreLock> {
         match self.try_byte(Part::Store)? {
             Some(guard) => Ok(StoreLock { _guard: guard }),
@@ -273,7 +273,7 @@ impl Locks {
     /// Stop holding the store open for writing. Refs and digests that are held stay held.
     pub(crate) fn release_store(&self) {
         self.end_waiting();
-        // While the metadata is being rebuilt, the lock belongs to that call.
+        // While the metadata is being rebuilt, the rebuild owns the lock.
         if !self.0.held().bytes.contains(&STORE) {
             self.0.set(Part::Store.bytes(), Hold::Free).ok();
         }
@@ -283,7 +283,7 @@ impl Locks {
     fn try_byte(&self, part: Part) -> Result<Option<Guard>> {
         let bytes = part.bytes();
         let mut held = self.0.held();
-        // The kernel would give a description a byte that it already shares with itself.
+        // The kernel would grant the byte to a description that already shares it.
         let is_served = matches!(part, Part::Service(service) if held.services.contains(&service));
         if is_served || held.bytes.contains(&bytes.start) || !self.0.set(bytes.clone(), Hold::Exclusive)? {
             return Ok(None);
@@ -312,7 +312,7 @@ impl Table {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wait until no thread has a digest; those that want one meanwhile wait until the guard is dropped.
+    /// Wait until no thread has a digest. Threads that want one meanwhile wait until the guard is dropped.
     fn none_held(&self) -> Result<MutexGuard<'_, Held>> {
         let mut held = self.held();
         let mut patience = Patience::new();
@@ -330,7 +330,7 @@ impl Table {
     /// Wait until a part is released, or for a moment: its holder may be waiting for another process.
     fn wait<'a>(&'a self, held: MutexGuard<'a, Held>, patience: &mut Patience) -> Result<MutexGuard<'a, Held>> {
         if patience.is_to_be_notified() {
-            // Not under the mutex: a notification may start threads.
+            // The mutex is released first, because a notification may start threads.
             drop(held);
             patience.next()?;
             return Ok(self.held());
@@ -360,7 +360,7 @@ impl Drop for Guard {
         }
         let bytes = self.part.bytes();
         let after = if self.part == Part::Store { Hold::Shared } else { Hold::Free };
-        // Both under the table's mutex: otherwise another thread could take the part between the two, and lose it.
+        // Both steps need the table's mutex: otherwise another thread could take the part between them, and lose it.
         let mut held = self.table.held();
         self.table.set(bytes.clone(), after).ok();
         match self.part {
@@ -373,7 +373,7 @@ impl Drop for Guard {
     }
 }
 
-/// Open the lock file, or make it. Two openers may meet here; both find the same file.
+/// Open the lock file, or create it. If two callers do this at the same time, both get the same file.
 fn open_file(sys: &dyn Sys, root: BorrowedFd<'_>) -> io::Result<Fd> {
     match sys.open(root, LOCK, true) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

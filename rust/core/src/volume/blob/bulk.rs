@@ -13,7 +13,7 @@ use crate::threads::both;
 /// Reads from this size on are shared with another thread, if a processor is free for it.
 const SHARED: usize = 4 << 20;
 
-/// Fewer bytes are hashed in less time than it takes to set up a pipeline.
+/// Fewer bytes are hashed faster than a pipeline is set up.
 const PIPELINE_ABOVE: u64 = 256 << 10;
 
 /// The pages that a pass over a blob leaves in the page cache.
@@ -26,7 +26,7 @@ pub enum Cache {
 }
 
 impl Blob {
-    /// Fill the buffer from `offset`, as `read_exact_at` does; a cancelled job ends it with some of it filled.
+    /// Fill the buffer from `offset` on, as `read_exact_at` does. If the job is cancelled, only a part is filled.
     pub fn read_bulk(&self, buffer: &mut [u8], offset: u64, job: &Job) -> Result<()> {
         let _user = HASHING.enter();
         self.check_range(offset, buffer.len())?;
@@ -69,7 +69,7 @@ impl Blob {
         both("steelyard-hash", hash, read).1
     }
 
-    /// Hash at most `most` bytes from `offset`; return their number: fewer at the end, or when cancelled.
+    /// Hash at most `most` bytes from `offset` on. Returns their number: fewer at the end of the blob, or if the job is cancelled.
     pub fn hash_at(&self, hasher: &mut MultiHasher, offset: u64, most: u64, job: &Job, cache: Cache) -> Result<u64> {
         let size = self.size().saturating_sub(offset).min(most);
         if size <= PIPELINE_ABOVE {
@@ -102,7 +102,7 @@ impl Blob {
         Ok(())
     }
 
-    /// Fill the buffer with bytes that the blob has by its size.
+    /// Fill the buffer with bytes within the size of the blob.
     pub(super) fn read_some(&self, buffer: &mut [u8], offset: u64, cache: Cache) -> Result<()> {
         let read = match cache {
             Cache::Keep => read_full_at(self.sys.as_ref(), self.file.as_fd(), buffer, offset),

@@ -1,7 +1,7 @@
-//! Reads that can be answered at once: from the page cache, without waiting for a disk or for another thread.
+//! Reads without waiting for a disk or for another thread: from the page cache.
 //!
-//! For callers that must not wait, above all an event loop's thread. A read that takes longer, or fails, is left
-//! to a call that may wait, which also decides about errors.
+//! For callers that must not wait, such as the thread of an event loop. If a read would wait or fails, the caller uses a call that
+//! may wait, which also reports errors.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -14,7 +14,7 @@ use crate::sys::{FileKind, Stat};
 use crate::volume::Volume;
 
 impl Volume {
-    /// Open a blob as `blob` does, if that needs no waiting. Recording a use, once an hour, needs waiting.
+    /// Open a blob as `blob` does, if that is possible without waiting. To record a use, once an hour, may wait.
     pub fn blob_cached(&self, digest: &Digest) -> Result<Option<Blob>> {
         self.check_open()?;
         let Some(dir) = self.root.known_blob_dir(digest.algorithm()) else {
@@ -37,7 +37,8 @@ impl Volume {
 }
 
 impl Blob {
-    /// Fill the buffer from `offset` as `read_exact_at` does, if that needs no waiting; false: some of it may be filled.
+    /// Fill the buffer from `offset` on as `read_exact_at` does, if that is possible without waiting. If this returns false, a part may be
+    /// filled.
     pub fn read_cached(&self, buffer: &mut [u8], offset: u64) -> Result<bool> {
         self.check_range(offset, buffer.len())?;
         let mut done = 0;

@@ -17,23 +17,23 @@ use crate::volume::Volume;
 pub struct Wanted {
     /// The blob.
     pub digest: Digest,
-    /// The size of the blob, as a document says.
+    /// The size of the blob according to a document.
     pub size: u64,
-    /// The place of its directory among those of the call.
+    /// The index of its directory among those of the call.
     pub folder: usize,
     /// The name of the file.
     pub name: String,
-    /// The permissions of the file, without those in the process's umask.
+    /// The permissions of the file. Those in the process's umask are removed.
     pub mode: u32,
     /// Its modification time, or None for now.
     pub mtime_ns: Option<i64>,
 }
 
 impl Volume {
-    /// Write copies of blobs into directories; each succeeds or fails by itself. False: the name is taken, or the file system
-    /// has no unnamed files, and nothing was done.
+    /// Write copies of blobs into directories; each succeeds or fails by itself. The result is false, and nothing was done, if the name
+    /// is taken or the file system has no unnamed files.
     ///
-    /// A copy gets its name when it is complete and verified. Each blob is in memory, whole. Nothing is synced.
+    /// A copy gets its name when it is complete and verified. Each blob is read into memory as a whole. Nothing is synced.
     ///
     /// # Panics
     ///
@@ -68,7 +68,7 @@ impl Volume {
         if let Some(mtime_ns) = wanted.mtime_ns {
             sys.set_mtime(file.as_fd(), mtime_ns).at("utimes", path)?;
         }
-        // DURABILITY: not synced. After a power cut the file may be empty or not there; nothing was acknowledged by it.
+        // DURABILITY: not synced. After a power cut the file may be empty or missing; its durability was never acknowledged.
         match sys.link_unnamed(file.as_fd(), dir, &wanted.name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             other => other.map(|()| true).at("link", path),

@@ -1,4 +1,4 @@
-//! Many blobs hashed in parallel on one processor: one hash uses the parts of it that another leaves idle.
+//! Hashes of many blobs in parallel on one processor: one hash uses the parts of the processor that another leaves idle.
 
 use super::{Blob, Cache};
 use crate::digest::Digest;
@@ -12,7 +12,7 @@ use crate::volume::Volume;
 /// Blobs that are read side by side: as many as the widest registers have lanes.
 const WIDTH: usize = 16;
 
-/// Bytes of each that are read at a time: all of them fit into a processor's cache.
+/// The bytes of each blob that are read at a time: those of all blobs fit into a processor's cache.
 const STEP: usize = 64 << 10;
 
 /// The state of a blob's bytes.

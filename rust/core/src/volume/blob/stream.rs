@@ -1,4 +1,4 @@
-//! A blob from its beginning to its end, read ahead and hashed while the caller processes earlier bytes.
+//! A stream over a whole blob: it reads ahead and hashes while the caller processes earlier bytes.
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
@@ -10,11 +10,11 @@ use crate::error::{Error, Result};
 use crate::hash::Hasher;
 use crate::pipe::{Bytes, HASHING, PIECE, Pipeline, WAITING};
 
-/// Pieces that are read ahead.
+/// The most pieces that are read ahead.
 const AHEAD: usize = 3;
 
-/// A blob of up to this many bytes is read and hashed at once if the page cache has it: that takes less time than a call
-/// on another thread.
+/// A blob of at most this size is read and hashed on the caller's thread if the page cache has it: that takes less time than a
+/// call on another thread.
 const AT_ONCE: u64 = 16 << 10;
 
 /// A blob's bytes in order. They are provisional until `finish` has verified all of them.
@@ -28,15 +28,15 @@ struct Shared {
 }
 
 struct State {
-    /// Read, and not yet given.
+    /// Pieces that were read and not returned yet.
     ready: VecDeque<Bytes>,
-    /// How many bytes of the first piece were given.
+    /// The number of bytes of the first piece that were returned.
     given: usize,
     /// The offset of the next read.
     offset: u64,
-    /// Whether a thread reads now; the pipeline is that thread's.
+    /// Whether a thread is reading. Only that thread uses the pipeline.
     is_reading: bool,
-    /// Nothing more is read, after an error or because the reader was dropped.
+    /// The error after which nothing more is read.
     failure: Option<Error>,
     is_closed: bool,
 }
@@ -51,7 +51,7 @@ impl Stream {
         Self(Arc::new(Shared { blob, pipeline, state: Mutex::new(state), changed: Condvar::new() }))
     }
 
-    /// Give at most `most` of the next bytes to `to`, none at the end, if no wait is needed.
+    /// Pass at most `most` of the next bytes to `to`, none at the end, if that is possible without waiting.
     pub fn take<T>(&self, most: usize, to: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let mut state = self.0.lock();
         if state.ready.is_empty() {
@@ -65,7 +65,7 @@ impl Stream {
         is_at_end.then(|| to(&[]))
     }
 
-    /// Give at most `most` of the next bytes to `to`, none at the end; wait for them if need be.
+    /// Pass at most `most` of the next bytes to `to`, none at the end. Waits for them if necessary.
     pub fn next<T>(&self, most: usize, to: impl FnOnce(&[u8]) -> T) -> Result<T> {
         let mut state = self.0.lock();
         loop {
@@ -91,18 +91,18 @@ impl Stream {
         }
     }
 
-    /// Whether nothing is read or hashed at the moment, so that `finish` and `close` do not wait.
+    /// Whether nothing is being read or hashed, so that `finish` and `close` do not wait.
     pub fn is_at_rest(&self) -> bool {
         !self.0.lock().is_reading && self.0.pipeline.is_at_rest()
     }
 
-    /// The digest of all bytes, when all were given.
+    /// The digest of all bytes, after all have been returned.
     pub fn finish(&self) -> Digest {
         drop(self.0.quiet());
         self.0.pipeline.with(|hasher| hasher.digest())
     }
 
-    /// End it: wait until no thread reads any more.
+    /// Close the stream: wait until no thread reads any more.
     pub fn close(&self) {
         self.0.lock().is_closed = true;
         let mut state = self.0.quiet();
@@ -153,7 +153,7 @@ impl Shared {
         result
     }
 
-    /// Let a thread read more, if one is free and there is enough work for it.
+    /// Let a thread read ahead, if one is free and there is enough work for it.
     fn read_ahead(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         if state.is_reading || !state.wants(&self.blob) || state.ready.len() > AHEAD / 2 {
             return;
@@ -177,7 +177,7 @@ impl Shared {
         }
     }
 
-    /// Read and hash a small blob if that needs no waiting; anything else, errors included, is left to `next`.
+    /// Read and hash a small blob if that is possible without waiting. All other cases, including errors, are left to `next`.
     fn read_cached(&self, state: &mut State) {
         let size = self.blob.size();
         if state.offset > 0 || size > AT_ONCE || state.is_reading || !state.wants(&self.blob) {
@@ -195,7 +195,7 @@ impl Shared {
         state.ready.push_back(Arc::new(piece));
     }
 
-    /// Read one piece and have it hashed; the lock is not held meanwhile.
+    /// Read one piece and pass it to the hash. The lock is not held meanwhile.
     fn read_one<'a>(&'a self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let offset = state.offset;
         drop(state);
@@ -229,7 +229,7 @@ impl Drop for Reading<'_> {
 }
 
 impl State {
-    /// Whether there is more to read, and a consumer for it.
+    /// Whether there is more to read, and a reader for it.
     fn wants(&self, blob: &Blob) -> bool {
         !self.is_closed && self.failure.is_none() && self.offset < blob.size()
     }

@@ -10,7 +10,7 @@ use crate::sys::Process;
 /// Called once, from any thread, without a lock.
 pub type Notify = Box<dyn FnOnce() + Send>;
 
-/// An event for a subscriber, or the number of those that it missed.
+/// An event for a subscriber, or the number of events that it missed.
 #[derive(Clone, Debug)]
 pub enum Item {
     /// An event.
@@ -39,8 +39,8 @@ impl Queue {
         Self { process: Process::current(), filter, most, state: Mutex::default() }
     }
 
-    /// Add an event, and return the function that notifies the subscriber. Regular expressions are left to the subscriber's thread:
-    /// one may take milliseconds, and a writer must not wait for that.
+    /// Add an event. Returns the function that notifies the subscriber. Regular expressions are matched later, on the subscriber's
+    /// thread: one may take milliseconds, and a writer must not wait for that.
     pub fn add(&self, event: &Arc<Event>) -> Option<Notify> {
         // Its thread and its event loop belong to the process that subscribed.
         let is_here = self.process.is_current();
@@ -61,7 +61,7 @@ impl Queue {
         state.notify.take()
     }
 
-    /// Take at most `most` of the items that are there; None when it has ended and all were taken.
+    /// Take at most `most` of the waiting items; `None` if the queue has ended and all items were taken.
     pub fn take(&self, most: usize) -> Option<Vec<Item>> {
         let mut items: Vec<Item> = {
             let mut state = self.state();
@@ -84,7 +84,7 @@ impl Queue {
         self.filter.has_expressions()
     }
 
-    /// Notify when there is an item, perhaps before this returns, and at `wake` and `end`.
+    /// Call `notify` when there is an item, and at `wake` and `end`; possibly before this returns.
     pub fn when_ready(&self, notify: Notify) {
         let ready = {
             let mut state = self.state();

@@ -1,4 +1,4 @@
-//! A look for publishers that takes nothing, so that no process waits for a caller that is suspended here.
+//! A look for publishers that takes no lock, so that no process waits for a caller that is suspended here.
 
 use std::ops::Range;
 use std::os::fd::AsFd;
@@ -7,19 +7,19 @@ use super::{Locks, Table};
 use crate::error::{At, Result};
 use crate::format::lock_bytes::DIGESTS;
 
-/// The most questions of one part of a look.
+/// The most lock queries of one part of a look.
 const MOST: usize = 64;
 
-/// A look at all digests, under way. It ends when each was free at some moment since the look began.
+/// A look at all digests, in progress. It ends when each digest has been free at some moment since the look began.
 ///
-/// They need not all be free at the same moment: that moment may never come beside many publishers. One that had its digest when the look
-/// began has given it back since. One that takes a digest after the look at it sees all that the caller did before the look: in this process
-/// by the mutex of the table, in other processes by the kernel's lock of its list. As the kernel does not tell a description of its own locks,
-/// the table comes first.
+/// The digests need not be free at the same moment, which may never come with many publishers. A publisher that held its digest when the
+/// look began has released it since. A publisher that takes a digest after the look at it sees everything that the caller did before the
+/// look: in this process because of the table's mutex, in other processes because of the kernel's lock of its list. The kernel does not
+/// report locks of the same open file description, so the table is checked first.
 pub struct DigestLook {
-    /// Whether the threads of this store are still to be waited for.
+    /// Whether the look still has to wait for threads of this store.
     is_own_left: bool,
-    /// The bytes that other stores had at each look so far, or that were not looked at.
+    /// The bytes that other stores have held at every look so far, or that have not been looked at.
     left: Vec<Range<u64>>,
 }
 
@@ -30,7 +30,7 @@ impl Default for DigestLook {
 }
 
 impl Locks {
-    /// Go on with a look, and return whether it has ended. Waits for threads of this store only.
+    /// Continue a look. Returns whether it has ended. Waits for threads of this store only.
     pub fn look_on(&self, look: &mut DigestLook) -> Result<bool> {
         let Table { sys, path, file, freed, .. } = &*self.0;
         if look.is_own_left {
@@ -48,7 +48,7 @@ impl Locks {
                 held.push(lock);
             }
         }
-        // Last, so that the next part begins with what this one has not reached.
+        // These come last, so that the next part begins with the bytes that this one has not reached.
         look.left.splice(0..0, held);
         Ok(look.left.is_empty())
     }

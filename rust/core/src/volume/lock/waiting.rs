@@ -1,10 +1,10 @@
-//! A byte of the lock file that says that a thread waits to write to the metadata.
+//! A byte of the lock file that is held while a thread waits to write to the metadata.
 //!
-//! A thread that finds another process writing tries again after a pause. A collection writes again and again, and such a thread could
-//! miss the moments between. So it holds the byte meanwhile, and a collection writes nothing while the byte is held.
+//! A thread that finds another process writing tries again after a pause. A collection writes again and again, so the thread could
+//! miss the moments between. So it holds the byte while it waits, and a collection does not write while the byte is held.
 //!
-//! It is a hint. A thread gives the byte back when it has written or no longer waits, and another one of its store that still waits
-//! takes it again. A suspended process keeps it: a collection gives way for a bounded time.
+//! The byte is only a hint. A thread releases it when it has written or no longer waits, and another waiting thread of the store takes
+//! it again. A suspended process keeps the byte, so a collection gives way only for a bounded time.
 
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
@@ -17,20 +17,20 @@ use crate::sys::Hold;
 use crate::waiting::{self, Sign};
 
 impl Locks {
-    /// This thread waits to write to the metadata, with [`waiting::Patience`]. A failure changes nothing but how long it waits.
+    /// Show that this thread waits, with [`waiting::Patience`], to write to the metadata. A failure only makes the wait longer.
     pub(crate) fn begin_waiting(&self) {
         let table: Weak<Table> = Arc::downgrade(&self.0);
         waiting::show(table);
         if self.0.is_waiting.swap(true, Ordering::Relaxed) {
             return;
         }
-        // Another store object may hold the byte: its thread is let in first, and this one tries to take the byte again.
+        // Another store object may hold the byte: its thread writes first, and this thread tries to take the byte again.
         if !self.0.set(WAITING..WAITING + 1, Hold::Exclusive).unwrap_or_default() {
             self.0.is_waiting.store(false, Ordering::Relaxed);
         }
     }
 
-    /// A thread of this store has written to the metadata. Another that still waits takes the byte again when it tries.
+    /// Release the byte after a thread of this store has written. Another waiting thread takes it again at its next attempt.
     pub(crate) fn end_waiting(&self) {
         self.0.end_waiting();
     }
@@ -56,7 +56,7 @@ impl Table {
 
 impl Sign for Table {
     fn take_back(&self) {
-        // The byte of a forked child's parent is the parent's.
+        // In the child of a fork, the byte belongs to the parent.
         if self.process.is_current() {
             self.end_waiting();
         }
