@@ -11,10 +11,10 @@ use crate::sys::sqlite;
 use crate::waiting::Patience;
 
 impl Meta {
-    /// Query the file. None if it is missing or damaged.
+    /// Query the file; `None` if it is missing or damaged.
     pub(super) fn read<T>(&self, run: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<Option<T>> {
         let (mut tries, mut patience) = (0, Patience::new());
-        // A file that is read without locks may change during the query; then the answer is not used.
+        // A file that is read without locks may change during the query. The result is not used then.
         while tries < 8 {
             tries += 1;
             self.refresh()?;
@@ -45,14 +45,14 @@ impl Meta {
         Err(fault::refused(libc::EBUSY, &self.path, "read metadata"))
     }
 
-    /// Change the file, and wait for other processes that change it; `Cancelled` if the caller no longer wants the change meanwhile.
+    /// Change the file, and wait for other processes that change it. Fails with `Cancelled` if the caller no longer wants the change.
     pub(super) fn write<T>(&self, sync: Sync, run: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         let mut run = Some(run);
         Patience::until(|| self.try_write(sync, &mut run))
     }
 
-    /// Change the file if other processes let us soon; None, and nothing is written, if not. For writes that only save time:
-    /// no process waits for a suspended one because of it.
+    /// Change the file if other processes allow it soon. Otherwise returns `None`, without a change. For writes that only save time, so
+    /// that no process waits for a suspended one because of them.
     pub(super) fn write_spare<T>(
         &self,
         sync: Sync,
@@ -75,8 +75,8 @@ impl Meta {
         is_here || self.locks.is_waited_for().unwrap_or_default()
     }
 
-    /// Try once to change the file; None, and `run` is not consumed, while another process changes it. Then collections see that a
-    /// thread waits.
+    /// Make one attempt to change the file. While another process changes it, returns `None` without consuming `run`, and collections see
+    /// that a thread waits.
     pub(super) fn try_write<T, F>(&self, sync: Sync, run: &mut Option<F>) -> Result<Option<T>>
     where
         F: FnOnce(&Connection) -> rusqlite::Result<T>,
@@ -90,8 +90,8 @@ impl Meta {
         Ok(done)
     }
 
-    /// Change the file as `try_write` does, but without the sign that a thread waits: for a collection, which lets others go first,
-    /// and for a caller that does not try again.
+    /// Change the file as `try_write` does, but without the sign that a thread waits. For a collection, which lets others go first, and for
+    /// a caller that does not try again.
     pub(super) fn try_write_unannounced<T, F>(&self, sync: Sync, run: &mut Option<F>) -> Result<Option<T>>
     where
         F: FnOnce(&Connection) -> rusqlite::Result<T>,
@@ -124,7 +124,7 @@ impl Meta {
         Err(self.corrupt())
     }
 
-    /// Enter the damaged state for damage; return an error for a refusal.
+    /// Enter the damaged state if the error means damage. Otherwise return an error.
     fn sort(&self, error: &rusqlite::Error, operation: &'static str) -> Result<()> {
         match fault::classify(error) {
             Fault::Damage(reason) => {

@@ -17,9 +17,9 @@ use crate::format::metadata::COLLECTING;
 /// The facts that a caller must know before it reports a blob as stored, or stores it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Noted {
-    /// The blobs that a collection noted as garbage. [`Meta::try_protect`] comes before any look at their files.
+    /// The blobs that a collection has noted as garbage. [`Meta::try_protect`] must come before any look at their files.
     pub digests: Vec<Digest>,
-    /// Whether a collection is under way: a new document is logged before it gets its name.
+    /// Whether a collection is in progress: a new document is then logged before it gets its name.
     pub is_under_way: bool,
 }
 
@@ -41,7 +41,7 @@ impl Meta {
         Ok(self.read(ask)?.unwrap_or_default())
     }
 
-    /// Say of each digest whether there is a row, as `have_rows` does, and ask for notes in the same transaction.
+    /// Return for each digest whether it has a row, as `have_rows` does, and query the notes in the same transaction.
     pub fn have_rows_and_notes(&self, digests: &[Digest]) -> Result<(Vec<bool>, Noted)> {
         let ask = |connection: &Connection| {
             let transaction = connection.unchecked_transaction()?;
@@ -52,10 +52,10 @@ impl Meta {
         Ok(self.read(ask)?.unwrap_or_else(|| (vec![false; digests.len()], Noted::default())))
     }
 
-    /// Remove the notes of blobs, and tell a collection under way of them and of new documents with what they name, before
-    /// those get their names: all in one transaction. None, and nothing is changed, while another process writes.
+    /// Remove the notes of blobs. Also log these blobs, and new documents with their references, for a collection in progress, before the
+    /// documents get their names. All of this is one transaction. Returns `None`, without a change, while another process is writing.
     ///
-    /// The removal of a note survives a power loss. A collection does not, so that a document alone need not.
+    /// The removal of a note survives a power loss. A collection does not, so an entry of a document need not either.
     pub fn try_protect(&self, noted: &[Digest], documents: &[(Digest, References)]) -> Result<Option<()>> {
         if noted.is_empty() && documents.is_empty() {
             return Ok(Some(()));
@@ -88,13 +88,13 @@ pub(super) fn noted(transaction: &Connection, digests: &[Digest]) -> rusqlite::R
     Ok(found)
 }
 
-/// The tables of collections as a transaction sees them. The caller holds it.
+/// The tables of collections within a transaction, which the caller holds.
 pub(super) struct Collecting<'a> {
     pub connection: &'a Connection,
 }
 
 impl<'a> Collecting<'a> {
-    /// The tables of a file; None if nothing was collected yet.
+    /// The tables of a file; `None` if there has been no collection yet.
     pub fn find(connection: &'a Connection) -> rusqlite::Result<Option<Self>> {
         let kept: bool = connection
             .prepare_cached("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'protected')")?
@@ -102,7 +102,7 @@ impl<'a> Collecting<'a> {
         Ok(kept.then_some(Self { connection }))
     }
 
-    /// Whether a collection is under way, or was when its process ended.
+    /// Whether a collection is in progress, or was when its process ended.
     pub fn is_under_way(&self) -> rusqlite::Result<bool> {
         self.connection.prepare_cached("SELECT 1 FROM settings WHERE name = ?1")?.exists([COLLECTING])
     }
@@ -112,7 +112,7 @@ impl<'a> Collecting<'a> {
         self.connection.prepare_cached("SELECT 1 FROM notes WHERE digest = ?1")?.exists([digest.to_string()])
     }
 
-    /// Remove the notes of blobs, and tell a collection under way.
+    /// Remove the notes of blobs, and log the blobs for a collection in progress.
     pub fn unnote(&self, digests: &[Digest]) -> rusqlite::Result<()> {
         let mut statement = self.connection.prepare_cached("DELETE FROM notes WHERE digest = ?1")?;
         for digest in digests {
@@ -121,7 +121,7 @@ impl<'a> Collecting<'a> {
         if self.is_under_way()? { self.log(digests) } else { Ok(()) }
     }
 
-    /// Tell the running collection that blobs are protected from now on, and all blobs that they name.
+    /// Log for the running collection that blobs, and all blobs that they name, are protected from now on.
     pub fn log(&self, digests: &[Digest]) -> rusqlite::Result<()> {
         let mut statement = self.connection.prepare_cached("INSERT OR IGNORE INTO protected (digest) VALUES (?1)")?;
         for digest in digests {
@@ -130,7 +130,7 @@ impl<'a> Collecting<'a> {
         Ok(())
     }
 
-    /// Remember that a document names a blob.
+    /// Record that a document names a blob.
     pub fn add_edge(&self, document: &Digest, reference: &Reference) -> rusqlite::Result<()> {
         let Reference { digest, role } = reference;
         let values = params![document.to_string(), digest.to_string(), number_of(*role)];
@@ -138,13 +138,13 @@ impl<'a> Collecting<'a> {
         self.connection.prepare_cached(sql)?.execute(values).map(drop)
     }
 
-    /// Remember that a document was read, and all that it names; false for one that is whole and cannot be read as a document.
+    /// Record that a document was read, after all its references. `is_whole` is false for a blob that is complete but not a valid document.
     pub fn add_document(&self, document: &Digest, is_whole: bool) -> rusqlite::Result<()> {
         let sql = "INSERT OR REPLACE INTO documents (digest, whole) VALUES (?1, ?2)";
         self.connection.prepare_cached(sql)?.execute(params![document.to_string(), is_whole]).map(drop)
     }
 
-    /// The first blobs that a document names, as far as it was read before: Some(None) is one that cannot be read as a document.
+    /// The first blobs that a document names, if it was read before. `Some(None)`: it is not a valid document.
     #[expect(clippy::option_option, reason = "unknown, and known to name nothing, are two answers")]
     pub fn document(&self, document: &Digest, most: usize) -> rusqlite::Result<Option<Option<Vec<Reference>>>> {
         let whole: Option<bool> = self
@@ -159,7 +159,7 @@ impl<'a> Collecting<'a> {
         }
     }
 
-    /// At most `most` blobs that a document names, after that one, in the order of the table.
+    /// At most `most` blobs that a document names, after `last`, in the order of the table.
     pub fn edges_after(
         &self,
         document: &Digest,

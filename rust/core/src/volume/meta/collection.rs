@@ -1,5 +1,5 @@
 //! The statements of a collection: each is a short query or a short transaction. If the file cannot be read, every query of a
-//! collection is an error, because an empty answer would be wrong.
+//! collection fails, because an empty result would be wrong.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -19,13 +19,13 @@ use crate::volume::boot_clock::BootClock;
 /// The time at which a collection first found that nothing keeps a file, by the clocks of that time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// The number of the file.
+    /// The inode number of the file.
     pub inode: u64,
     /// The file's modification time.
     pub mtime_ns: i64,
     /// The wall clock.
     pub wall_ns: i64,
-    /// Which boot of the machine it was, where the system says.
+    /// The ID of the boot, if the system provides it.
     pub boot: Option<String>,
     /// The time since that boot.
     pub boot_ns: i64,
@@ -34,7 +34,7 @@ pub struct Note {
 /// The known facts about a blob that a collection keeps or may remove.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    /// The first blobs that it names as a document, as far as it was read before; Some(None) if it cannot be read as a document.
+    /// The first blobs that it names as a document, if it was read before; `Some(None)` if it is not a valid document.
     pub document: Option<Option<Vec<Reference>>>,
     /// Whether it names more blobs than these.
     pub is_cut: bool,
@@ -48,17 +48,17 @@ pub struct Known {
 pub enum Record {
     /// A document names a blob.
     Edge(Digest, Reference),
-    /// A document whose edges are all there; false for one that cannot be read as a document.
+    /// A document whose edges are all written; false if it is not a valid document.
     Document(Digest, bool),
     /// The note of a blob.
     Note(Digest, Note),
-    /// The note of a blob that has none from now on.
+    /// The removal of the note of a blob.
     NoNote(Digest),
 }
 
 /// The beginning of a collection.
 pub struct Start<'a> {
-    /// The ID that the marker and this file share; None for a new one.
+    /// The ID that the marker and this file share; `None` for a new one.
     pub id: Option<&'a str>,
     /// Whether the caller accepts that roots may be lost.
     pub accept: bool,
@@ -66,7 +66,7 @@ pub struct Start<'a> {
     pub take_back: bool,
     /// The index that is accepted.
     pub index: Option<String>,
-    /// The clocks, where the system says which boot this is.
+    /// The clocks, if the system identifies the boot.
     pub clock: Option<BootClock>,
 }
 
@@ -74,7 +74,7 @@ pub struct Start<'a> {
 pub enum Checked<T> {
     /// A later collection has begun.
     Superseded,
-    /// Blobs were protected meanwhile; the log was read up to that number.
+    /// Blobs were protected meanwhile: the blobs, and the number up to which the log was read.
     Protected(Vec<String>, i64),
     /// No blob was protected meanwhile; the result of the work.
     Done(T),
@@ -84,7 +84,7 @@ pub enum Checked<T> {
 const COPIED_AFTER: &str = "wal_autocheckpoint";
 
 impl Meta {
-    /// Return what was accepted or lost: the ID, whether roots may be lost, and the index that was accepted.
+    /// Return the ID, whether roots may be lost, and the accepted index.
     pub fn collectable(&self) -> Result<(Option<String>, bool, Option<String>)> {
         self.check_labels_readable()?;
         let ask = |connection: &Connection| {
@@ -94,7 +94,7 @@ impl Meta {
         self.read(ask)?.ok_or_else(|| self.corrupt())
     }
 
-    /// Begin a collection and return its number and the ID; on return that survives a power loss. Waits for other processes.
+    /// Begin a collection, and return its number and the ID. On return the beginning survives a power loss. Waits for other processes.
     pub fn start_collection(&self, start: &Start<'_>) -> Result<(u64, String)> {
         self.write(Sync::Durable, |connection| {
             connection.execute_batch(LEASES)?;
@@ -127,7 +127,7 @@ impl Meta {
         })
     }
 
-    /// Change settings, all of them or, if it fails, none; waits for other processes. On return that survives a power loss.
+    /// Change all settings or none. On return the change survives a power loss. Waits for other processes.
     pub fn set_settings(&self, settings: &[(&str, String)]) -> Result<()> {
         self.write(Sync::Durable, |connection| {
             settings.iter().try_for_each(|(name, value)| query::set_setting(connection, name, Some(value)))
@@ -144,7 +144,7 @@ impl Meta {
         self.setting(COLLECTOR_PROCESS)
     }
 
-    /// End the collection of that number, unless a later one has begun. What cannot be written is written by the next one.
+    /// End the collection with this number, unless a later one has begun. If the end cannot be written, the next collection writes it.
     pub fn end_collection(&self, number: u64) {
         let run = |connection: &Connection| {
             if is_latest(connection, number)? {
@@ -156,12 +156,12 @@ impl Meta {
         self.write_spare(Sync::Cheap, run).ok();
     }
 
-    /// Return at most `most` image names after that one, in order.
+    /// Return at most `most` image names after `name`, in order.
     pub fn images_after(&self, name: &str, most: usize) -> Result<Vec<Image>> {
         self.read(|connection| images::after(connection, name, most))?.ok_or_else(|| self.corrupt())
     }
 
-    /// Return at most `most` blobs with the label `gc.root`, with all their labels, after that value and digest.
+    /// Return at most `most` blobs with the label `gc.root`, with all their labels, after this value and digest.
     pub fn roots_after(&self, after: &(String, String), most: usize) -> Result<Vec<(String, Digest, Labels)>> {
         let sql = "SELECT labels.value, blobs.digest, blobs.labels FROM labels
                    CROSS JOIN blobs ON blobs.digest = labels.digest
@@ -181,7 +181,7 @@ impl Meta {
         self.read(ask)?.ok_or_else(|| self.corrupt())
     }
 
-    /// Return at most `most` blobs of a lease after that digest, in order.
+    /// Return at most `most` blobs of a lease after `after`, in order.
     pub fn leased_after(&self, lease: &str, after: &str, most: usize) -> Result<Vec<Digest>> {
         let sql =
             "SELECT name FROM lease_resources WHERE lease = ?1 AND kind = ?2 AND name > ?3 ORDER BY name LIMIT ?4";
@@ -197,8 +197,8 @@ impl Meta {
         self.read(ask)?.ok_or_else(|| self.corrupt())
     }
 
-    /// Return what is known of the first blobs, in their order: of one at least. Together they name about `most` blobs; of a document
-    /// that names more, the rest is found by [`Self::edges_after`].
+    /// Return the known facts about the first blobs, at least one, in their order. Together these blobs name about `most` blobs. If a
+    /// document names more, [`Self::edges_after`] returns the rest.
     pub fn known(&self, digests: &[Digest], with_notes: bool, most: usize) -> Result<Vec<Known>> {
         let ask = |connection: &Connection| {
             let transaction = connection.unchecked_transaction()?;
@@ -229,7 +229,7 @@ impl Meta {
         self.read(ask)?.ok_or_else(|| self.corrupt())
     }
 
-    /// Return the digests of at most `most` notes after that one, in order.
+    /// Return the digests of at most `most` notes after `after`, in order.
     pub fn notes_after(&self, after: &str, most: usize) -> Result<Vec<Digest>> {
         let ask = |connection: &Connection| {
             if Collecting::find(connection)?.is_none() {
@@ -257,7 +257,7 @@ impl Meta {
         self.read(ask)?.ok_or_else(|| self.corrupt())
     }
 
-    /// Return the note of an ingest, by the name of its directory.
+    /// Return the note of an ingest, given the name of its directory.
     pub fn ingest_note(&self, name: &str) -> Result<Option<Note>> {
         let ask = |connection: &Connection| {
             if Collecting::find(connection)?.is_none() {
@@ -268,8 +268,8 @@ impl Meta {
         self.read(ask)?.ok_or_else(|| self.corrupt())
     }
 
-    /// Replace the notes of all ingests, by the names of their directories. They stay as they are if another process writes for too
-    /// long.
+    /// Replace the notes of all ingests, each with the name of its directory. If another process writes for too long, the notes do not
+    /// change.
     pub fn set_ingest_notes(&self, notes: &[(String, Note)]) -> Result<()> {
         let run = |connection: &Connection| {
             connection.execute("DELETE FROM notes WHERE digest LIKE ?1", [INGEST_NOTES])?;
@@ -278,12 +278,12 @@ impl Meta {
         self.write_spare(Sync::Cheap, run).map(drop)
     }
 
-    /// Write rows of the collection of that number, in their order. None, and nothing is written, while another process writes.
+    /// Write rows of the collection with this number, in their order. Returns `None`, without writing, while another process is writing.
     ///
-    /// The removal of a note survives a power loss. Writers rely on a blob that has no note: an old note must not come back.
+    /// The removal of a note survives a power loss: writers rely on blobs without notes, so an old note must not come back.
     pub fn try_record(&self, number: u64, records: &[Record]) -> Result<Option<Checked<()>>> {
         let run = |connection: &Connection| {
-            // A later one may have removed edges that this one wrote before, so that a document would not be whole.
+            // A later collection may have removed edges that this one has written, so that the edges of a document would be incomplete.
             if !is_latest(connection, number)? {
                 return Ok(Checked::Superseded);
             }
@@ -301,8 +301,8 @@ impl Meta {
         self.try_write_unannounced(sync, &mut Some(run))
     }
 
-    /// Do the work of the collection of that number in a transaction in which no blob is protected that was not protected when
-    /// the log was read up to `seen`. None while another process writes.
+    /// Do work of the collection with this number in a transaction, provided that no further blob has been protected since the log was
+    /// read up to `seen`. Returns `None` while another process is writing.
     pub fn try_condemn<T>(
         &self,
         number: u64,
@@ -334,7 +334,7 @@ impl Condemning<'_> {
         note_of(self.connection, &digest.to_string())
     }
 
-    /// Remove all rows about a blob that is gone.
+    /// Remove all rows about a removed blob.
     pub fn forget(&self, digest: &Digest) -> rusqlite::Result<()> {
         remove_note(self.connection, digest)?;
         rows::forget(self.connection, digest)?;
@@ -345,7 +345,7 @@ impl Condemning<'_> {
     }
 }
 
-/// Whether no collection has begun after that one.
+/// Whether no collection has begun after this one.
 fn is_latest(connection: &Connection, number: u64) -> rusqlite::Result<bool> {
     Ok(query::setting(connection, COLLECTIONS)? == Some(number.to_string()))
 }
@@ -386,7 +386,7 @@ fn remove_note(connection: &Connection, digest: &Digest) -> rusqlite::Result<()>
     connection.prepare_cached("DELETE FROM notes WHERE digest = ?1")?.execute([digest.to_string()]).map(drop)
 }
 
-/// The labels of a blob that name others.
+/// The labels of a blob that name other blobs.
 fn references_of(connection: &Connection, digest: &Digest) -> rusqlite::Result<Vec<(String, String)>> {
     let Some(row) = rows::get(connection, digest)? else { return Ok(Vec::new()) };
     let ours = row.labels.range(GC_REFERENCE.to_owned()..GC_REFERENCE_END.to_owned());

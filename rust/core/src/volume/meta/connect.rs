@@ -1,7 +1,7 @@
-//! Opening `meta.db`: to write, to read only, or finding it missing or damaged.
+//! Opening `meta.db`: for writing, for reading only, or finding it missing or damaged.
 //!
-//! The file is never opened here but by SQLite: closing any descriptor of it would drop the locks that SQLite holds on it
-//! in this process (POSIX locks belong to the process, not to the descriptor).
+//! Only SQLite opens the file: closing any other descriptor of it would release the locks that SQLite holds on it in this
+//! process (POSIX locks belong to the process, not to the descriptor).
 
 use std::io;
 use std::os::fd::AsFd;
@@ -32,7 +32,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 pub(super) enum Opened<T> {
     /// A good file.
     Good(T),
-    /// None.
+    /// No file.
     Missing,
     /// Something other than a good file; a description of it.
     Damaged(String),
@@ -58,7 +58,7 @@ fn inspect(place: Place<'_>) -> Result<Opened<()>> {
     })
 }
 
-/// Open one more connection to a file that is there.
+/// Opens another connection to an existing file.
 type Open = fn(Place<'_>) -> rusqlite::Result<Connection>;
 
 /// Open the file for reading and writing; migrate an older one.
@@ -69,7 +69,7 @@ pub(super) fn writable(place: Place<'_>) -> Result<Opened<Connection>> {
         prepare(&connection)?;
         if let Found::Older(_) = schema::inspect(&connection)? {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            // Another process may have been faster.
+            // Another process may have migrated the file already.
             if let Found::Older(version) = schema::inspect(&transaction)? {
                 schema::migrate(&transaction, version)?;
             }
@@ -79,11 +79,11 @@ pub(super) fn writable(place: Place<'_>) -> Result<Opened<Connection>> {
     })
 }
 
-/// Open the file for reading, and do not make, change or lock any file.
+/// Open the file for reading, without creating, changing or locking any file.
 ///
-/// Without a log the file is whole, and SQLite may read it as if nothing could change; the caller compares its
-/// [`Print`] before each use. With a log, SQLite reads it through the index that its writer made, or through one of its
-/// own where there is none (a copy, a root that was cut off, a disk too full for an index).
+/// Without a log the file is complete, and SQLite may read it as immutable; the caller compares its [`Print`] before each use. With
+/// a log, SQLite reads it through the index that its writer has made, or through a private index if there is none (a copy, a root
+/// after a power cut, a disk too full for an index).
 pub(super) fn readable(place: Place<'_>) -> Result<Opened<Connection>> {
     if place.print()?.has_log() {
         return sqlite::with_private_index(|| {
@@ -136,8 +136,8 @@ fn uri(path: &Path, query: &str) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Wait for another process that recovers the log or brings the file up to date; false if the caller was cancelled, or
-/// there are no locks.
+/// Wait for another process that recovers the log or migrates the file. Returns false if the caller was cancelled, or if there are
+/// no locks.
 fn wait_to_open(tries: i32) -> bool {
     if waiting::is_cancelled() || sqlite::lock_failure().is_some() {
         return false;
@@ -153,23 +153,23 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
-    // After an import of many labels, give the log's space back.
+    // After an import of many labels, free the space of the log.
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(())
 }
 
-/// Make a new file and give it its name at once, whole; false if another process was faster.
+/// Make a complete new file, and then give it its name. Returns false if another process was faster.
 ///
-/// In a store that is not fresh, image names may have been lost with an earlier file, and those of adopted blobs are elsewhere: a
-/// collection has to know.
+/// If the store is not `fresh`, image names may have been lost with an earlier file, or those of adopted blobs are in another place.
+/// This is recorded for collections.
 pub(super) fn create(place: Place<'_>, fresh: bool) -> Result<bool> {
     let temporary = fresh_name(place);
     let made = build(place, &temporary, |new| {
         if fresh { Ok(()) } else { schema::lose_roots(new).map_err(|error| fault::of_new(place.path, &error)) }
     });
-    // DURABILITY: link, not rename: never over a file that another process has made and filled. A power cut before the
-    // directory is synced leaves no file, and the next open makes it again.
+    // DURABILITY: a link, not a rename, so that it never replaces a file that another process has made and filled. A power cut before
+    // the directory is synced leaves no file, and the next open makes it again.
     let linked = made.and_then(|()| match place.sys.link(place.dir, &temporary, place.dir, META) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
@@ -183,20 +183,20 @@ pub(super) fn create(place: Place<'_>, fresh: bool) -> Result<bool> {
     Ok(false)
 }
 
-/// Return a name for a file under construction. After a crash a small file is left, and the next rebuild removes it.
+/// Return a name for a file under construction. After a crash, a small file remains, which the next rebuild removes.
 pub(super) fn fresh_name(place: Place<'_>) -> String {
     new_meta_name(std::process::id(), place.sys.now_ns())
 }
 
-/// Make a whole database under another name, fill it, and make it durable.
+/// Make a complete database under another name, fill it, and make it durable.
 pub(super) fn build(place: Place<'_>, name: &str, fill: impl FnOnce(&Connection) -> Result<()>) -> Result<()> {
     let (path, sqlite_path) = (place.path.with_file_name(name), place.sqlite_path(name));
-    // Made before SQLite opens it, for its mode: the log and its index then get the same.
+    // The file is made before SQLite opens it, to set its mode: the log and its index then get the same mode.
     drop(place.sys.create(place.dir, name, PRIVATE_MODE).at("create metadata", || &path)?);
     let refused = |error: rusqlite::Error| fault::of_new(&path, &error);
     sqlite::forget_failure();
     let mut connection = Connection::open(sqlite_path).map_err(refused)?;
-    // Nothing has to survive before the one sync below, and a rollback journal leaves no log to mind.
+    // Nothing has to survive before the sync below, and a rollback journal leaves no log behind.
     connection.pragma_update(None, "synchronous", "OFF").map_err(refused)?;
     let transaction = connection.transaction().map_err(refused)?;
     schema::create(&transaction).map_err(refused)?;
@@ -205,11 +205,11 @@ pub(super) fn build(place: Place<'_>, name: &str, fill: impl FnOnce(&Connection)
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).map_err(refused)?;
     connection.close().map_err(|(_, error)| refused(error))?;
     let whole = place.sys.open(place.dir, name, true).at("open metadata", || &path)?;
-    // DURABILITY: before the file gets its name; a power cut here leaves a file whose name is never read.
+    // DURABILITY: the file is synced before it gets its name; a power cut here leaves a file whose name is never read.
     place.sys.sync_data(whole.as_fd()).at("sync metadata", || &path)
 }
 
-/// Remove a file under construction and what SQLite put beside it, as far as they are there.
+/// Remove a file under construction and the files that SQLite has created beside it, if they exist.
 pub(super) fn discard(place: Place<'_>, name: &str) {
     for suffix in ["", JOURNAL_SUFFIX, WAL_SUFFIX, SHM_SUFFIX] {
         place.sys.unlink(place.dir, &beside(name, suffix)).ok();

@@ -1,4 +1,4 @@
-//! A copy of a damaged file to read from: the file itself is kept unchanged for inspection.
+//! A copy of a damaged file, for reading: the file itself is kept unchanged for inspection.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -14,12 +14,12 @@ use crate::error::{At, Error, Result};
 use crate::format::names::{META, META_WAL, PRIVATE_MODE, WAL_SUFFIX, beside};
 use crate::sys::{FileKind, read_full_at, write_all_at};
 
-/// SQLite's default, and ours.
+/// The page size: SQLite's default, which the store uses.
 const PAGE: usize = 4096;
 
-/// Copy the file, and its log if that is one, to a name of ours; false if there is neither.
+/// Copy the file, and its log if that is valid, to another name. Returns false if there is neither.
 ///
-/// No connection of this process has the file open now, so that opening it here drops no locks.
+/// No connection of this process has the file open now, so opening it here releases no locks.
 pub(super) fn make(place: Place<'_>, copy: &str) -> Result<bool> {
     let is_file = |name| Ok(place.stat(name)?.is_some_and(|stat| stat.kind == FileKind::File));
     let main = is_file(META)?;
@@ -41,7 +41,7 @@ fn copy_file(place: Place<'_>, source: Option<&str>, target: &str) -> Result<()>
     let mut page = vec![0; PAGE];
     let mut offset = 0;
     while offset < size {
-        // Page by page, so that a page that the disk cannot read does not affect the others.
+        // The copy goes page by page, so that an unreadable page does not affect the others.
         let read = read_page(place, source.as_fd(), &mut page, offset)?;
         write_all_at(sys, target.as_fd(), &page[..read], offset).at("write metadata", || path)?;
         offset += read as u64;
@@ -49,7 +49,7 @@ fn copy_file(place: Place<'_>, source: Option<&str>, target: &str) -> Result<()>
     Ok(())
 }
 
-/// Read a page; one that is lost reads as zeros, which are damage, too.
+/// Read a page. A lost page is returned as zeros, which also count as damage.
 fn read_page(place: Place<'_>, source: BorrowedFd<'_>, page: &mut [u8], offset: u64) -> Result<usize> {
     match read_full_at(place.sys, source, page, offset) {
         Ok(read) if read > 0 => Ok(read),
@@ -61,11 +61,11 @@ fn read_page(place: Place<'_>, source: BorrowedFd<'_>, page: &mut [u8], offset: 
     }
 }
 
-/// Open the copy; if its first page is lost, with the first page of a new file, which is the same but for its counters:
-/// all our files have their tables at the same pages, but for what a migration has added. None if it is beyond that.
+/// Open the copy. If its first page is lost, it is replaced by the first page of a new file, which differs only in its counters: all
+/// files of a store have their tables at the same pages, except for those that a migration has added. `None` if that does not help.
 pub(super) fn open(place: Place<'_>, copy: &str) -> Result<Option<Connection>> {
     let stat = place.sys.stat_at(place.dir, copy).at("stat metadata", || place.path)?;
-    // SQLite removes the log of an empty file, so that one gets its first page before it is opened.
+    // SQLite removes the log of an empty file, so an empty file gets its first page before it is opened.
     if stat.size > 0
         && let Some(connection) = open_as_it_is(place, copy)?
     {
@@ -88,8 +88,8 @@ fn open_as_it_is(place: Place<'_>, copy: &str) -> Result<Option<Connection>> {
     }
 }
 
-/// Pass over damage, which is expected here, and return what else there is: without room, for example, nothing could be
-/// read, and all would seem lost.
+/// Ignore damage, which is expected here, and return any other error: without space on the disk, for example, nothing could be read,
+/// and all data would seem lost.
 pub(super) fn damage_only(place: Place<'_>, error: &rusqlite::Error) -> std::result::Result<(), Error> {
     match fault::classify(error) {
         Fault::Damage(_) => Ok(()),
@@ -105,7 +105,7 @@ fn transplant(place: Place<'_>, copy: &str) -> Result<()> {
         let to = sys.open(dir, copy, true).at("open metadata", || path)?;
         let mut page = vec![0; PAGE];
         read_full_at(sys, from.as_fd(), &mut page, 0).at("read metadata", || path)?;
-        // No free pages, and a size of 0: SQLite then takes that of the file and its log.
+        // No free pages, and a size of 0: SQLite then uses the size of the file and its log.
         page[28..40].fill(0);
         write_all_at(sys, to.as_fd(), &page, 0).at("write metadata", || path)
     });

@@ -1,4 +1,4 @@
-//! The meaning of a failure of SQLite: a damaged file, or a refusal of the operating system.
+//! The classification of SQLite's failures: a damaged file, or a refusal of the operating system.
 
 use std::path::Path;
 
@@ -17,10 +17,10 @@ pub(super) enum Fault {
     Refused(i32),
 }
 
-/// Sort an error, right after the call that failed: the system's number is the last that this thread was given.
+/// Classify an error. Call this right after the failed call: the system's error number is the last one of this thread.
 pub(super) fn classify(error: &rusqlite::Error) -> Fault {
     let rusqlite::Error::SqliteFailure(cause, message) = error else {
-        // Nothing but conversions and missing rows is left: the statements and parameters are ours and are tested.
+        // Only conversions and missing rows remain: the statements and parameters are fixed and tested.
         return Fault::Damage(error.to_string());
     };
     Fault::Refused(match cause.code {
@@ -50,12 +50,12 @@ pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
     let rusqlite::Error::SqliteFailure(cause, _) = error else {
         return false;
     };
-    // The last: SQLite has met the locks of others on the log too often. A file system that refuses locks is never free.
+    // `FileLockingProtocolFailed`: SQLite has found the log locked too often. A file system that refuses locks is never free.
     matches!(cause.code, ErrorCode::DatabaseBusy | ErrorCode::FileLockingProtocolFailed)
         && sqlite::lock_failure().is_none()
 }
 
-/// Return the error for a failure of a file that we are making.
+/// Return the error for a failure of a file under construction.
 pub(super) fn of_new(path: &Path, error: &rusqlite::Error) -> Error {
     match classify(error) {
         Fault::Damage(reason) => damaged(path, &reason),

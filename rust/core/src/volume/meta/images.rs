@@ -15,14 +15,14 @@ use crate::model::{Image, Labels, Target};
 /// The columns that [`read`] expects.
 pub(super) const COLUMNS: &str = "name, digest, size, media_type, annotations, created_ns, updated_ns, labels";
 
-/// Whether the file has the table: one of version 1, that is only read, has not.
+/// Whether the file has the table. A file of version 1 that is open read-only does not.
 pub(super) fn is_kept(connection: &Connection) -> rusqlite::Result<bool> {
     connection
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'images')")?
         .query_row([], |row| row.get(0))
 }
 
-/// Read a row of [`COLUMNS`]. A value that cannot be ours is an error of conversion, which counts as damage.
+/// Read a row of [`COLUMNS`]. An invalid value is a conversion error, which counts as damage.
 pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Image> {
     let text = row.get_ref(1)?.as_str().map_err(|error| garbage(1, error.to_string()))?;
     let digest = Digest::parse(text).map_err(|error| garbage(1, error.to_string()))?;
@@ -61,7 +61,7 @@ pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Image>> {
     statement.query_map([], read)?.collect()
 }
 
-/// Return at most `most` names after that one, in order.
+/// Return at most `most` names after `name`, in order.
 pub(super) fn after(connection: &Connection, name: &str, most: usize) -> rusqlite::Result<Vec<Image>> {
     if !is_kept(connection)? {
         return Ok(Vec::new());
@@ -71,7 +71,7 @@ pub(super) fn after(connection: &Connection, name: &str, most: usize) -> rusqlit
     statement.query_map(params![name, rows::whole(most as u64)], read)?.collect()
 }
 
-/// Insert a name or change all that it holds.
+/// Insert a name, or replace its whole row.
 pub(super) fn put(connection: &Connection, image: &Image) -> rusqlite::Result<()> {
     let text = |labels: &Labels| (!labels.is_empty()).then(|| labels::encode(labels));
     let target = &image.target;
@@ -96,7 +96,7 @@ pub(super) fn forget(connection: &Connection, name: &str) -> rusqlite::Result<()
     Ok(())
 }
 
-/// Names as a transaction sees them, with its own changes, which are written when it has refused none.
+/// The names within a transaction, with its own changes. The changes are written at the end if none was refused.
 pub struct Names<'a> {
     connection: &'a Connection,
     changed: BTreeMap<String, Option<Image>>,
@@ -107,7 +107,7 @@ impl<'a> Names<'a> {
         Self { connection, changed: BTreeMap::new() }
     }
 
-    /// Return what a name holds.
+    /// Return the image of a name, with the changes of this transaction.
     pub fn get(&self, name: &str) -> rusqlite::Result<Option<Image>> {
         match self.changed.get(name) {
             Some(image) => Ok(image.clone()),
@@ -115,7 +115,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// Have a name hold what the image says.
+    /// Set a name to an image.
     pub fn put(&mut self, image: &Image) {
         self.changed.insert(image.name.clone(), Some(image.clone()));
     }

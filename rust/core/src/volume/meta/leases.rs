@@ -35,20 +35,20 @@ impl Meta {
         Ok(self.asked(all)?.unwrap_or_default())
     }
 
-    /// Return what a lease protects, in order.
+    /// Return the resources that a lease protects, in order.
     pub fn lease_resources(&self, id: &str) -> Result<Resources> {
         Ok(self.asked(|leases| leases.resources(id))?.unwrap_or_default())
     }
 
-    /// Ask for leases; None where there was never one. A damaged file raises, because no lease is an answer.
+    /// Query leases; `None` if there has never been one. A damaged file is an error, because "no lease" would be a wrong answer.
     fn asked<T>(&self, run: impl Fn(&Leases<'_>) -> rusqlite::Result<T>) -> Result<Option<T>> {
         let found = self.read(|connection| Leases::find(connection)?.map(|leases| run(&leases)).transpose())?;
         self.check_labels_readable()?;
         Ok(found.flatten())
     }
 
-    /// Make the tables if need be, and change leases in one transaction; waits for other processes. What `run` refuses has to be
-    /// refused before it changes anything. With `durable` the change survives a power loss.
+    /// Create the tables if necessary, and change leases in one transaction. Waits for other processes. `run` must not change anything
+    /// before it refuses. With `durable` the change survives a power loss.
     pub fn create_leases<T>(
         &self,
         durable: bool,
@@ -60,10 +60,10 @@ impl Meta {
         })?
     }
 
-    /// Change leases in one transaction; `run` gets none where there was never one, and enters these blobs or none. None, and
-    /// nothing is changed, while another process writes. With `durable` the change survives a power loss.
+    /// Change leases in one transaction. `run` gets `None` if there has never been a lease, and adds all of the blobs `entered` or none.
+    /// Returns `None`, without a change, while another process is writing. With `durable` the change survives a power loss.
     ///
-    /// So does the removal of a note in any case: a writer that finds no note relies on that, and has no lease.
+    /// The removal of a note survives a power loss in any case: a writer without a lease relies on a missing note.
     pub fn try_change_leases<T, F>(&self, durable: bool, entered: &[Digest], run: F) -> Result<Option<T>>
     where
         F: Fn(Option<&Leases<'_>>) -> rusqlite::Result<Result<T>>,
@@ -82,8 +82,8 @@ impl Meta {
         self.try_write(Sync::Durable, &mut Some(change))?.transpose()
     }
 
-    /// Have a lease no longer protect resources that are gone, or about to go; false, and nothing is changed, while another process writes.
-    /// A failure leaves entries of what is not there.
+    /// Remove resources that no longer exist, or will be removed, from a lease. Returns false, without a change, while another process is
+    /// writing. A failure leaves entries of missing resources.
     pub fn try_leave_lease(&self, id: &str, resources: &Resources) -> bool {
         let run = |connection: &Connection| match Leases::find(connection)? {
             Some(leases) => leases.leave(id, resources),
@@ -92,7 +92,7 @@ impl Meta {
         !matches!(self.try_write(Sync::Cheap, &mut Some(run)), Ok(None))
     }
 
-    /// Remove a lease of a process that ends; a failure leaves a row without effect.
+    /// Remove the lease of a process that ends. A failure leaves a row without effect.
     pub fn forget_lease(&self, id: &str) {
         let run = |connection: &Connection| match Leases::find(connection)? {
             Some(leases) => leases.remove(id, None).map(drop),
@@ -101,7 +101,7 @@ impl Meta {
         self.write_spare(Sync::Cheap, run).ok();
     }
 
-    /// Remove leases that have ended by themselves, and say of each whether it was removed here; a failure leaves rows that count for nothing.
+    /// Remove leases that have ended by themselves. Returns for each whether it was removed here. A failure leaves rows without effect.
     pub fn forget_leases(&self, ended: &[Lease]) -> Vec<bool> {
         let run = |connection: &Connection| match Leases::find(connection)? {
             Some(leases) => leases.remove_all(ended),
@@ -111,13 +111,13 @@ impl Meta {
     }
 }
 
-/// The leases as a transaction sees them. The caller holds it.
+/// The leases within a transaction, which the caller holds.
 pub struct Leases<'a> {
     connection: &'a Connection,
 }
 
 impl<'a> Leases<'a> {
-    /// The leases of a file; None if it has no tables for them.
+    /// The leases of a file; `None` if it has no tables for them.
     pub(super) fn find(connection: &'a Connection) -> rusqlite::Result<Option<Self>> {
         let kept: bool = connection
             .prepare_cached("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'lease_resources')")?
@@ -153,7 +153,7 @@ impl<'a> Leases<'a> {
         put(self.connection, row)
     }
 
-    /// Remove a lease and its resources, and return whether it was there; with a time, only one that was created then.
+    /// Remove a lease and its resources. Returns whether it existed. With a time, only a lease that was created at that time is removed.
     pub fn remove(&self, id: &str, created_ns: Option<i64>) -> rusqlite::Result<bool> {
         let removed = self
             .connection
@@ -165,12 +165,12 @@ impl<'a> Leases<'a> {
         Ok(removed > 0)
     }
 
-    /// Remove these leases, and say of each whether it was there.
+    /// Remove these leases. Returns for each whether it existed.
     pub fn remove_all(&self, leases: &[Lease]) -> rusqlite::Result<Vec<bool>> {
         leases.iter().map(|lease| self.remove(&lease.id, Some(lease.created_ns))).collect()
     }
 
-    /// Have a lease protect resources. Their notes go, so that the grace time begins again when the lease ends.
+    /// Add resources to a lease. Their notes are removed, so that the grace time begins again when the lease ends.
     pub fn enter(&self, id: &str, resources: &Resources) -> rusqlite::Result<()> {
         let sql = "INSERT OR IGNORE INTO lease_resources (lease, kind, name) VALUES (?1, ?2, ?3)";
         self.each(sql, id, resources)?;
@@ -180,7 +180,7 @@ impl<'a> Leases<'a> {
         }
     }
 
-    /// Have a lease no longer protect resources.
+    /// Remove resources from a lease.
     pub fn leave(&self, id: &str, resources: &Resources) -> rusqlite::Result<()> {
         self.each("DELETE FROM lease_resources WHERE lease = ?1 AND kind = ?2 AND name = ?3", id, resources)
     }
@@ -225,7 +225,7 @@ pub(super) fn put(connection: &Connection, row: &LeaseRow) -> rusqlite::Result<(
     Ok(())
 }
 
-/// Read a row of [`COLUMNS`]. What cannot be ours is an error of conversion, which counts as damage.
+/// Read a row of [`COLUMNS`]. An invalid value is a conversion error, which counts as damage.
 pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<LeaseRow> {
     let text = row.get_ref(6)?.as_str_or_null().map_err(|error| garbage(6, error.to_string()))?;
     let labels = match text {

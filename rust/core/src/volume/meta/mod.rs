@@ -1,8 +1,8 @@
 //! `meta.db`: labels, their times, and facts that are cheap to keep and expensive to compute again.
 //!
 //! Only the files say which blobs exist. A row whose blob has no file has no effect; a blob without a row has no labels.
-//! So the metadata never makes a blob inaccessible: when `meta.db` is missing, damaged or unreadable, reads find no
-//! labels, and only calls that would set labels fail. It never repairs, moves or overwrites anything by itself.
+//! So the metadata never makes a blob inaccessible: if `meta.db` is missing, damaged or unreadable, reads find no labels, and
+//! only calls that would set labels fail. The module never repairs, moves or overwrites a file by itself.
 
 mod access;
 mod collect;
@@ -53,7 +53,7 @@ pub use rows::Row;
 pub use rusqlite::version as sqlite_version;
 pub use schema::sqlite_is_fixed;
 
-/// How a store uses its metadata.
+/// The way in which a store uses its metadata.
 #[derive(Clone, Copy, Debug)]
 pub struct Mode {
     /// Nothing is written, made or locked.
@@ -67,15 +67,16 @@ pub struct Mode {
 /// The origin of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// This open makes it: a missing file has lost nothing.
+    /// This open creates the store: if the file is missing, nothing was lost.
     New,
-    /// This open makes it of blobs of another program: a missing file has lost nothing, and their names are elsewhere.
+    /// This open creates the store from blobs of another program: if the file is missing, nothing was lost, but the names of these blobs
+    /// are in another place.
     Adopted,
-    /// An earlier open made it: a missing file was lost.
+    /// An earlier open has created the store: if the file is missing, it was lost.
     Old,
 }
 
-/// How often a write that saves time only is tried while other processes write: for about 40 ms.
+/// The most attempts of a write that only saves time, while other processes write. They take about 40 ms.
 pub(crate) const SPARE_TRIES: usize = 43;
 
 /// The metadata of a store. Its methods may be called from any thread.
@@ -89,7 +90,7 @@ pub struct Meta {
 }
 
 impl Meta {
-    /// Open the metadata in the directory `dir`, whose absolute path is `root`. Damage never fails it.
+    /// Open the metadata in the directory `dir`, whose absolute path is `root`. This succeeds even if the file is damaged.
     ///
     /// Returns readable notes, for example that labels are lost or cannot be read.
     ///
@@ -124,7 +125,7 @@ impl Meta {
         Ok((meta, notes))
     }
 
-    /// Return the fault of the file, in words for people, if one was found.
+    /// Return a description of the file's damage, for people, if damage was found.
     pub fn damage(&self) -> Option<String> {
         match &*self.state() {
             State::Damaged(reason) => Some(fault::damage_note(&self.path, reason)),
@@ -132,7 +133,7 @@ impl Meta {
         }
     }
 
-    /// Close the file. Later calls find it closed.
+    /// Close the file. Later calls fail.
     pub fn close(&self) {
         self.set_state(State::Closed);
     }
@@ -153,7 +154,7 @@ impl Meta {
         Ok(self.read(|connection| query::range(connection, first, last))?.unwrap_or_default())
     }
 
-    /// Refuse to answer for labels that cannot be read from a damaged file: "no label" would be a wrong answer.
+    /// Fail if labels cannot be read because the file is damaged: "no label" would be a wrong answer.
     pub fn check_labels_readable(&self) -> Result<()> {
         if self.damage().is_some() { Err(self.corrupt()) } else { Ok(()) }
     }
@@ -168,7 +169,7 @@ impl Meta {
         Ok(self.read(|connection| query::labelled(connection, pairs, after, most))?.unwrap_or_default())
     }
 
-    /// Whether a blob of that size may be stored: a hint. It is always true below [`LARGE`], and if that is unknown.
+    /// Whether a blob of this size may be stored: a hint. Always true below [`LARGE`], and if it is unknown.
     pub fn has_size(&self, size: u64) -> Result<bool> {
         if size < LARGE {
             return Ok(true);
@@ -176,7 +177,7 @@ impl Meta {
         Ok(self.read(|connection| query::has_size(connection, size))?.unwrap_or(true))
     }
 
-    /// Return the digests of blobs of that size, at most `most`; none below [`LARGE`], and none if that is unknown.
+    /// Return the digests of blobs of this size, at most `most`; none below [`LARGE`], and none if they are unknown.
     pub fn of_size(&self, size: u64, most: usize) -> Result<Vec<Digest>> {
         if size < LARGE {
             return Ok(Vec::new());
@@ -185,8 +186,8 @@ impl Meta {
         Ok(names.iter().filter_map(|name| Digest::parse(name).ok()).collect())
     }
 
-    /// Insert a row, or change all of it but when the blob was verified; on return that survives a power loss. None, and
-    /// nothing is written, while another process writes.
+    /// Insert a row, or replace all of it except for the time of verification; on return the row survives a power loss. Returns `None`,
+    /// without writing, while another process is writing.
     pub fn try_put(&self, row: &Row) -> Result<Option<()>> {
         self.try_put_many(slice::from_ref(row))
     }
@@ -200,7 +201,7 @@ impl Meta {
         self.try_write(Sync::Durable, &mut Some(run))
     }
 
-    /// Write a row as `try_put` does, once, and not again if it cannot be written. So no collection waits for the caller, which holds a lock.
+    /// Make a single attempt to write a row as `try_put` does. So no collection waits for the caller, which holds a lock.
     pub fn correct(&self, row: &Row) {
         self.try_write_unannounced(Sync::Durable, &mut Some(|connection: &Connection| rows::put(connection, row))).ok();
     }
@@ -210,15 +211,15 @@ impl Meta {
         Patience::until(|| self.try_put(row))
     }
 
-    /// Remember rows of blobs that have none and no labels. Losing them costs time only, so that a failure is no error.
-    /// The caller holds no lock.
+    /// Write the rows of blobs that have no row and no labels. Their loss only costs time, so a failure is not an error. The caller
+    /// holds no lock.
     pub fn remember(&self, rows: &[Row]) {
         if self.may_remember(rows) {
             self.write_spare(Sync::Cheap, |connection| rows::put_missing(connection, rows)).ok();
         }
     }
 
-    /// Write missing rows as `remember` does; return false, and write nothing, while another process writes.
+    /// Write missing rows as `remember` does. Returns false, without writing, while another process is writing.
     pub fn try_remember(&self, rows: &[Row]) -> bool {
         let run = |connection: &Connection| rows::put_missing(connection, rows);
         !self.may_remember(rows) || !matches!(self.try_write(Sync::Cheap, &mut Some(run)), Ok(None))
@@ -228,17 +229,17 @@ impl Meta {
         !rows.is_empty() && !self.mode.read_only && self.damage().is_none()
     }
 
-    /// Say of each digest whether there is a row, which may be that of an earlier blob whose file is gone.
+    /// Return for each digest whether it has a row. The row may belong to an earlier blob whose file was removed.
     pub fn have_rows(&self, digests: &[Digest]) -> Result<Vec<bool>> {
         let found = self.read(|connection| query::have_rows(connection, digests))?;
         Ok(found.unwrap_or_else(|| vec![false; digests.len()]))
     }
 
-    /// Write the rows of new blobs, under their digests' locks and before their files get their names: of those that have
-    /// labels, and of those that have a row already, which is an earlier blob's.
+    /// Write the rows of new blobs, under the locks of their digests and before their files get their names. Rows are needed for blobs
+    /// that have labels, and for blobs that already have a row, which belongs to an earlier blob.
     ///
-    /// On return the rows are durable, all in one transaction, and the earlier ones gone: whatever a crash leaves, a name
-    /// never shows up without its labels or with another blob's. None, and nothing is written, while another process writes.
+    /// On return the rows are durable, in one transaction, and have replaced the earlier ones: after any crash, a name never appears
+    /// without its labels or with those of another blob. Returns `None`, without writing, while another process is writing.
     pub fn try_before_publish(&self, rows: &[Row]) -> Result<Option<()>> {
         if rows.is_empty() {
             return Ok(Some(()));
@@ -252,10 +253,10 @@ impl Meta {
         self.try_write(Sync::Durable, &mut Some(run))
     }
 
-    /// Remove the rows of blobs that were deleted, all in one transaction; on return that survives a power loss.
+    /// Remove the rows of deleted blobs in one transaction; on return the removal survives a power loss.
     ///
-    /// The blobs are gone without it: call it after their files were removed, so that a full disk cannot keep a blob. None, and
-    /// nothing is written, while another process writes.
+    /// Call this after the files have been removed, which already deletes the blobs, so that a full disk cannot prevent a deletion.
+    /// Returns `None`, without writing, while another process is writing.
     pub fn try_forget(&self, digests: &[Digest]) -> Result<Option<()>> {
         if self.damage().is_some() || !self.read(|connection| query::has_row(connection, digests))?.unwrap_or_default()
         {
@@ -265,8 +266,8 @@ impl Meta {
         self.try_write(Sync::Durable, &mut Some(run))
     }
 
-    /// Note when blobs were last found whole: of rows that are there, and of blobs that have none yet. Cheap: a power
-    /// loss may take it back, and they are verified once more. The same happens if another process writes for too long.
+    /// Record the time at which blobs were last found undamaged, in their rows, or in new rows for blobs that have none. The record is
+    /// not synced: if a power loss removes it, the blobs are verified once more. The same happens if another process writes for too long.
     pub fn set_verified(&self, blobs: &[Row], at_ns: i64) -> Result<()> {
         let run = |connection: &Connection| {
             rows::put_missing(connection, blobs)?;
@@ -275,7 +276,7 @@ impl Meta {
         self.write_spare(Sync::Cheap, run).map(drop)
     }
 
-    /// Return what an image name holds.
+    /// Return the image of a name.
     pub fn image(&self, name: &str) -> Result<Option<Image>> {
         self.images_of(|connection| images::get(connection, name))
     }
@@ -285,14 +286,14 @@ impl Meta {
         self.images_of(images::all)
     }
 
-    /// Ask for names: a damaged file is an error, because "no name" would be a wrong answer.
+    /// Query names. A damaged file is an error, because "no name" would be a wrong answer.
     fn images_of<T: Default>(&self, run: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         let found = self.read(run)?;
         self.check_labels_readable()?;
         Ok(found.unwrap_or_default())
     }
 
-    /// Change image names in one transaction; on return that survives a power loss. What `run` refuses changes nothing.
+    /// Change image names in one transaction; on return the change survives a power loss. If `run` refuses, nothing changes.
     pub fn change_images<T>(&self, run: impl FnOnce(&mut Names<'_>) -> rusqlite::Result<Result<T>>) -> Result<T> {
         self.write(Sync::Durable, |connection| {
             let mut names = Names::new(connection);
@@ -309,8 +310,8 @@ impl Meta {
         Ok(self.read(|connection| query::setting(connection, name))?.flatten())
     }
 
-    /// Change a setting, or remove it with None; return whether that was done. Then it survives a power loss. Nothing is changed
-    /// where another process writes for too long: settings save time only.
+    /// Change a setting, or remove it with `None`. Returns whether that was done; the change then survives a power loss. If another process
+    /// writes for too long, nothing changes: these settings only save time.
     pub fn set_setting(&self, name: &str, value: Option<&str>) -> Result<bool> {
         let done = self.write_spare(Sync::Durable, |connection| query::set_setting(connection, name, value))?;
         Ok(done.is_some())

@@ -8,10 +8,10 @@ use crate::error::{Error, Result};
 use crate::format::names::{META, META_SHM, META_WAL};
 use crate::sys::{Stat, Sys};
 
-/// The longest path of a root that SQLite gets as it is, in bytes: it takes 512, with the names of its files.
+/// The longest path of a root that is passed to SQLite unchanged, in bytes: SQLite accepts 512, including the names of its files.
 const LONGEST: usize = 400;
 
-/// Where the file is.
+/// The place of the file.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
     pub sys: &'a dyn Sys,
@@ -20,7 +20,7 @@ pub(super) struct Place<'a> {
     pub path: &'a Path,
 }
 
-/// By a change of this, a reader without locks notices that the file may have changed.
+/// The identity and state of the file. If it changes, a reader without locks knows that the file may have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Print {
     file: Option<(u64, i64)>,
@@ -29,7 +29,7 @@ pub(super) struct Print {
 }
 
 impl Print {
-    /// Whether the file has a log with something in it.
+    /// Whether the file has a log that is not empty.
     pub fn has_log(&self) -> bool {
         self.wal.is_some()
     }
@@ -55,7 +55,7 @@ impl Place<'_> {
         Ok(self.stat(META)?.is_some())
     }
 
-    /// The path by which SQLite finds a name in `dir`: it takes no descriptors, but paths that lead through one.
+    /// The path by which SQLite finds a name in `dir`. SQLite does not accept descriptors, but it accepts paths that lead through one.
     pub fn sqlite_path(&self, name: &str) -> PathBuf {
         if self.path.as_os_str().len() <= LONGEST {
             return self.path.with_file_name(name);
@@ -63,7 +63,7 @@ impl Place<'_> {
         PathBuf::from(format!("/proc/self/fd/{}/{name}", self.dir.as_raw_fd()))
     }
 
-    /// Return the print of the file as it is now.
+    /// Return the current print of the file.
     pub fn print(&self) -> Result<Print> {
         let print_of = |stat: Stat| (stat.size, stat.mtime_ns);
         let wal = self.stat(META_WAL)?.filter(|stat| stat.size > 0).map(print_of);

@@ -8,12 +8,12 @@ use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 use super::rows::{self, COLUMNS, Row};
 use crate::digest::Digest;
 
-/// The most label pairs that one indexed question takes; a filter with more walks the whole store.
+/// The most label pairs of one indexed query; a filter with more walks the whole store.
 pub const MOST_PAIRS: usize = 100;
 
 /// Return the rows of the digests, in their order; None where there is none.
 pub(super) fn get_many(connection: &Connection, digests: &[Digest]) -> rusqlite::Result<Vec<Option<Row>>> {
-    // Besides being one state, one transaction costs one lock instead of one per row.
+    // One transaction reads one state of the file, and costs one lock instead of one per row.
     let transaction = connection.unchecked_transaction()?;
     let mut reader = rows::Reader::default();
     let mut get = |digest| rows::get_with(&mut reader, &transaction, digest);
@@ -22,7 +22,7 @@ pub(super) fn get_many(connection: &Connection, digests: &[Digest]) -> rusqlite:
     Ok(rows)
 }
 
-/// Say of each digest whether there is a row.
+/// Return for each digest whether it has a row.
 pub(super) fn have_rows(connection: &Connection, digests: &[Digest]) -> rusqlite::Result<Vec<bool>> {
     let transaction = connection.unchecked_transaction()?;
     let found = rows_there(&transaction, digests)?;
@@ -41,7 +41,7 @@ pub(super) fn has_row(connection: &Connection, digests: &[Digest]) -> rusqlite::
     Ok(false)
 }
 
-/// Say of each digest whether there is a row. The caller holds the transaction.
+/// Return for each digest whether it has a row. The caller holds the transaction.
 pub(super) fn rows_there(transaction: &Connection, digests: &[Digest]) -> rusqlite::Result<Vec<bool>> {
     let mut statement = transaction.prepare_cached("SELECT 1 FROM blobs WHERE digest = ?1")?;
     digests.iter().map(|digest| statement.exists([digest.to_string()])).collect()
@@ -74,7 +74,7 @@ pub(super) fn labelled(
     statement.query_map(params_from_iter(values), |row| reader.read(row))?.collect()
 }
 
-/// Return the question for the rows that have one of so many labels.
+/// Return the query for the rows that have one of `pairs` labels.
 fn labelled_by(pairs: usize) -> String {
     if pairs == 1 {
         // The index is already in order.

@@ -17,7 +17,7 @@ use crate::format::names::{META, META_NEW, META_SHM, META_WAL, SHM_SUFFIX, WAL_S
 use crate::model::Labels;
 use crate::sys::FileKind;
 
-/// Takes one blob that is on disk: a row without labels.
+/// Receives one blob that is on disk, as a row without labels.
 pub type Take<'a> = dyn FnMut(Row) -> Result<()> + 'a;
 
 #[derive(Default)]
@@ -33,8 +33,8 @@ struct Report {
 impl Meta {
     /// Rebuild the file, move the old one aside, and return readable lines that say what was kept and lost.
     ///
-    /// `blobs` gives every blob on disk to its argument. The caller holds the store to itself; calls from other threads
-    /// wait. A failure leaves the old file in its place, or aside with nothing in its place.
+    /// `blobs` passes every blob on disk to its argument. The caller has exclusive access to the store; calls from other threads wait. A
+    /// failure leaves the old file in its place, or moved aside without a replacement.
     pub fn rebuild(&self, blobs: impl FnOnce(&mut Take<'_>) -> Result<()>) -> Result<Vec<String>> {
         if self.mode.read_only {
             return Err(fault::refused(libc::EROFS, &self.path, "rebuild metadata"));
@@ -72,8 +72,8 @@ fn sweep(place: Place<'_>) {
     }
 }
 
-/// Give every blob on disk a row. Rows of blobs that are not there mean nothing and stay: one may be of a blob that
-/// another thread is about to publish.
+/// Give every blob on disk a row. Rows of missing blobs have no effect, and are kept: another thread may be about to publish such
+/// a blob.
 fn fill(
     place: Place<'_>,
     new: &Connection,
@@ -106,22 +106,22 @@ fn put_in_place(place: Place<'_>, name: &str) -> Result<Option<String>> {
     let Place { sys, dir, path } = place;
     let aside = name_aside(place)?;
     let log = place.stat(META_WAL)?.is_some();
-    // The log goes first: SQLite would apply it to whatever file has the name.
+    // The log is moved first: SQLite would apply it to any file with this name.
     for (from, suffix) in [(META_WAL, WAL_SUFFIX), (META_SHM, SHM_SUFFIX)] {
         if place.stat(from)?.is_some() {
-            // DURABILITY: a power cut from here on leaves the old file without its log, which is kept aside.
+            // DURABILITY: a power cut from here on leaves the old file without its log, which was moved aside.
             sys.rename(dir, from, dir, &beside(&aside, suffix), false).at("rename metadata", || path)?;
         }
     }
     if log {
-        // DURABILITY: a power cut must not bring the old log back beside the new file.
+        // DURABILITY: a power cut must not restore the old log beside the new file.
         sys.sync_dir(dir).at("sync directory", || path)?;
     }
     let old = place.stat(META)?;
     match old.map(|stat| stat.kind) {
-        // DURABILITY: a second name, so that a power cut never leaves a store without the file it had.
+        // DURABILITY: the file gets a second name, so that a power cut never leaves a store without its file.
         Some(FileKind::File) => sys.link(dir, META, dir, &aside).at("link metadata", || path)?,
-        // DURABILITY: only a file can have two names; a power cut here leaves none in its place.
+        // DURABILITY: only a regular file can have two names; a power cut here leaves nothing in its place.
         Some(_) => sys.rename(dir, META, dir, &aside, false).at("rename metadata", || path)?,
         None => {}
     }

@@ -1,4 +1,4 @@
-//! Opening the file, and opening it again when it can be used in another way.
+//! Opening the file, and opening it again when its mode can change.
 
 use std::sync::{PoisonError, RwLockReadGuard};
 
@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 use crate::sys::sqlite;
 
 impl Meta {
-    /// Open the file as the mode says, or to read only where the disk is too full for more: a process that has to make room
-    /// must be able to look at the store and to delete.
+    /// Open the file in its mode, or for reading only if the disk is too full for more: a process that must free space needs to read the
+    /// store and to delete blobs.
     pub(super) fn connect(&self) -> Result<State> {
         if self.mode.read_only {
             return self.connect_frozen();
@@ -25,7 +25,7 @@ impl Meta {
     }
 
     fn connect_frozen(&self) -> Result<State> {
-        // Taken first: a change while the file is opened then shows as a difference.
+        // The print is taken first, so that a change during the open is noticed.
         let print = self.place().print()?;
         self.state_of(connect::readable, |reader| Ok(State::open(reader, None, print)))
     }
@@ -49,7 +49,7 @@ impl Meta {
         }
     }
 
-    /// Look at a file that is read without locks as it is now; read without the shared index where the disk is too full for it.
+    /// Open the current state of a file that is read without locks. If the disk is too full for the shared index, read without it.
     pub(super) fn refresh(&self) -> Result<()> {
         let prepared = sqlite::prepare_mappings();
         match &*self.state() {
@@ -65,7 +65,7 @@ impl Meta {
         self.reopen(if prepared { Self::connect } else { Self::connect_frozen })
     }
 
-    /// Try again to open a file for writing that could not be opened so because the disk was full.
+    /// Try again to open the file for writing, if that was impossible because the disk was full.
     pub(super) fn thaw(&self) -> Result<()> {
         let shut = match &*self.state() {
             State::Open(connections) => connections.here().is_some_and(|open| open.frozen()),
@@ -79,13 +79,13 @@ impl Meta {
     fn reopen(&self, open: fn(&Self) -> Result<State>) -> Result<()> {
         let mut current = self.state.write().unwrap_or_else(PoisonError::into_inner);
         match &*current {
-            // A checkpoint would change the log's index, for which there may be no room.
+            // A checkpoint would change the log's index, for which there may be no space.
             State::Open(connections) => connections.get(|| self.name())?.spare(),
             State::Absent => {}
             State::Damaged(_) | State::Closed => return Ok(()),
         }
-        // First: all connections of a process share one index, and one that was opened to read only would be shared by the
-        // new ones.
+        // The old connections are closed first: all connections of a process share one index, and the new ones would share an index that was
+        // opened for reading only.
         *current = State::Absent;
         *current = open(self)?;
         Ok(())
@@ -96,15 +96,15 @@ impl Meta {
         Error::store_closed(self.name())
     }
 
-    /// The state, which cannot change while this is held: a connection must never be left behind by one that does,
-    /// because SQLite's last close of a file removes the log of that name, also if it belongs to a new file by then.
+    /// The state, which cannot change while the guard is held. No connection to an old file may remain after a change: SQLite's last close
+    /// of a file removes the log of that name, even if the log belongs to a new file by then.
     pub(super) fn state(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn set_state(&self, state: State) {
         let mut current = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        // A disk or quota that is full leaves the log as it is: the last close would write to the log's index (SIGBUS).
+        // On a full disk or quota, the log must stay unchanged: the last close would write to the log's index (SIGBUS).
         let is_full = || !sqlite::prepare_mappings();
         if let State::Open(connections) = &*current
             && let Some(connections) = connections.here()
@@ -115,7 +115,7 @@ impl Meta {
         *current = state;
     }
 
-    /// Return the error of a call that needs a file that is damaged or missing.
+    /// Return the error of a call that needs the file, if it is damaged or missing.
     pub(super) fn corrupt(&self) -> Error {
         match &*self.state() {
             State::Damaged(reason) => fault::damaged(&self.path, reason),

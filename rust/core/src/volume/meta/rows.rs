@@ -10,7 +10,7 @@ use crate::digest::Digest;
 use crate::format::labels;
 use crate::model::{Info, Labels};
 
-/// The row of a blob in `meta.db`. Without the file of the blob, it means nothing.
+/// The row of a blob in `meta.db`. Without the file of the blob, it has no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// The blob's name.
@@ -23,7 +23,7 @@ pub struct Row {
     pub updated_ns: i64,
     /// When its bytes were last found to match its name, in ns since the epoch.
     pub verified_ns: Option<i64>,
-    /// Its labels. Rows that were read together share those that are the same.
+    /// Its labels. Rows that were read together share equal labels.
     pub labels: Arc<Labels>,
 }
 
@@ -33,7 +33,7 @@ impl Row {
         Self { digest, size, created_ns, updated_ns: created_ns, verified_ns: None, labels: Arc::default() }
     }
 
-    /// Return what the store says of the blob; `size` is its file's.
+    /// Return the info of the blob; `size` is the size of its file.
     pub fn into_info(self, size: u64) -> Info {
         Info {
             digest: self.digest,
@@ -49,7 +49,7 @@ impl Row {
 pub(super) const COLUMNS: &str =
     "blobs.digest, blobs.size, blobs.created_ns, blobs.updated_ns, blobs.verified_ns, blobs.labels";
 
-/// Reads rows one after the other. Many have the same labels, which are decoded once.
+/// Reads rows one after another. Many have the same labels, which are decoded only once.
 #[derive(Default)]
 pub(super) struct Reader {
     none: Arc<Labels>,
@@ -57,7 +57,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Read a row of [`COLUMNS`]. A value that cannot be ours is an error of conversion, which counts as damage.
+    /// Read a row of [`COLUMNS`]. An invalid value is a conversion error, which counts as damage.
     pub fn read(&mut self, row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
         let text = row.get_ref(0)?.as_str().map_err(|error| garbage(0, error.to_string()))?;
         let digest = Digest::parse(text).map_err(|error| garbage(0, error.to_string()))?;
@@ -94,7 +94,7 @@ pub(super) fn get_with(reader: &mut Reader, connection: &Connection, digest: &Di
     statement.query_row([digest.to_string()], |row| reader.read(row)).optional()
 }
 
-/// Insert a row or change all of it but `verified_ns`, and the label index with it.
+/// Insert a row, or replace all of it except for `verified_ns`. Also update the label index.
 pub(super) fn put(connection: &Connection, row: &Row) -> rusqlite::Result<()> {
     let digest = row.digest.to_string();
     unindex(connection, &digest)?;
@@ -115,7 +115,7 @@ pub(super) fn put(connection: &Connection, row: &Row) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Insert rows of blobs that have none; never touches one that is there, and so never labels.
+/// Insert rows of blobs that have none. Existing rows, and so labels, do not change.
 pub(super) fn put_missing(connection: &Connection, rows: &[Row]) -> rusqlite::Result<()> {
     let mut statement = connection
         .prepare_cached("INSERT OR IGNORE INTO blobs (digest, size, created_ns, updated_ns) VALUES (?1, ?2, ?3, ?4)")?;
@@ -139,7 +139,7 @@ pub(super) fn forget(connection: &Connection, digest: &Digest) -> rusqlite::Resu
     Ok(())
 }
 
-/// Note when blobs were last found whole; a blob without a row is passed over.
+/// Record the time at which blobs were last found undamaged. A blob without a row is skipped.
 pub(super) fn set_verified(connection: &Connection, blobs: &[Row], at_ns: i64) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached("UPDATE blobs SET verified_ns = ?2 WHERE digest = ?1")?;
     for blob in blobs {
@@ -148,7 +148,7 @@ pub(super) fn set_verified(connection: &Connection, blobs: &[Row], at_ns: i64) -
     Ok(())
 }
 
-/// Take a blob's labels out of the index. The index is ordered by label, so its old labels say where to look.
+/// Remove a blob's labels from the index. The index is ordered by label, so the blob's old labels are needed to find its entries.
 fn unindex(connection: &Connection, digest: &str) -> rusqlite::Result<()> {
     let old: Option<Option<String>> = connection
         .prepare_cached("SELECT labels FROM blobs WHERE digest = ?1")?
@@ -167,7 +167,7 @@ fn remove_from_index(connection: &Connection, digest: &str, labels: &str) -> rus
     Ok(())
 }
 
-/// SQLite's integers are signed; no file is larger than they reach.
+/// Convert a size to SQLite's signed integers. No file is larger than their maximum.
 pub(super) fn whole(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
 }

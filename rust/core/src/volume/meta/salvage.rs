@@ -22,11 +22,11 @@ pub(super) struct Salvaged {
     pub gaps: u64,
     /// Image names that were read.
     pub images: u64,
-    /// Whether there may have been others.
+    /// Whether image names may have been lost.
     pub lost_images: bool,
     /// Whether there may have been leases, or resources of them, that were not read.
     pub lost_leases: bool,
-    /// Labels that only the index still has, of blobs whose row could not be read.
+    /// Labels from the index, of blobs whose row could not be read.
     pub orphans: HashMap<Digest, Labels>,
 }
 
@@ -58,7 +58,7 @@ impl Salvage<'_> {
     fn run(&mut self) -> Result<()> {
         self.found.opened = true;
         for algorithm in Algorithm::ALL {
-            // Part by part, each from both ends: a damaged page then costs the rows on it and few others.
+            // The file is read in parts, each from both ends, so that a damaged page only costs the rows on it and few others.
             for first in 0..=u8::MAX {
                 let from = format!("{algorithm}:{first:02x}");
                 if !self.read_part(&from, "ASC")? {
@@ -140,7 +140,7 @@ impl Salvage<'_> {
         Ok(())
     }
 
-    /// Copy the rows of one part until its end or the first damaged page; whether the end was reached.
+    /// Copy the rows of one part until its end or the first damaged page. Returns whether the end was reached.
     fn read_part(&mut self, from: &str, order: &str) -> Result<bool> {
         let sql = format!("SELECT {COLUMNS} FROM blobs WHERE digest >= ?1 AND digest < ?2 ORDER BY digest {order}");
         let to = format!("{from}~");
@@ -152,7 +152,7 @@ impl Salvage<'_> {
                 gaps += 1;
                 return Ok(());
             };
-            // From the other end some rows come again.
+            // From the other end, some rows are read again.
             if rows::get(new, &row.digest).map_err(refused)?.is_none() {
                 rows::put(new, &row).map_err(refused)?;
             }
@@ -162,7 +162,7 @@ impl Salvage<'_> {
         Ok(ended)
     }
 
-    /// Take labels from the index, of blobs whose row was not read.
+    /// Collect from the index the labels of blobs whose row was not read.
     fn read_orphans(&mut self, order: &str) -> Result<()> {
         let sql = format!("SELECT key, value, digest FROM labels ORDER BY key {order}, value {order}, digest {order}");
         let (new, place) = (self.new, self.place);
@@ -196,7 +196,7 @@ impl Salvage<'_> {
         Ok(())
     }
 
-    /// Take each row of a question to the old file, until its end or the first damage; whether the end was reached.
+    /// Pass each row of a query on the old file to `take`, until the end or the first damage. Returns whether the end was reached.
     fn each(&self, sql: &str, values: &[&str], mut take: impl FnMut(&rusqlite::Row<'_>) -> Result<()>) -> Result<bool> {
         let damaged = |error: &rusqlite::Error| copy::damage_only(self.place, error).map(|()| false);
         let mut statement = match self.old.prepare_cached(sql) {

@@ -1,4 +1,4 @@
-//! Making the tables, recognising them, and migrating older ones.
+//! The creation of the tables, their recognition, and the migration of older ones.
 
 use rusqlite::Connection;
 
@@ -10,13 +10,13 @@ use crate::format::metadata::{
 /// The kind of a file that SQLite can open.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// Ours, of this version.
+    /// A store's file of this version.
     Ours,
-    /// Ours, of an older version: migrate before it is written to. Reading works without the newer tables.
+    /// A store's file of an older version. It must be migrated before a write; reading works without the newer tables.
     Older(i32),
-    /// Ours, of a version this release does not read.
+    /// A store's file of a version that this release does not read.
     Newer(i32),
-    /// Not ours, or without its tables.
+    /// Not a store's file, or one without its tables.
     Foreign(String),
 }
 
@@ -28,7 +28,7 @@ pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "user_version", VERSION)
 }
 
-/// Note that image names, labels or leases may have been lost, and that no marker belongs to this file.
+/// Record that image names, labels or leases may have been lost, and that no marker belongs to this file.
 pub(super) fn lose_roots(connection: &Connection) -> rusqlite::Result<()> {
     query::set_setting(connection, STORE_ID, None)?;
     query::set_setting(connection, COLLECTING, None)?;
@@ -54,8 +54,7 @@ pub(super) fn inspect(connection: &Connection) -> rusqlite::Result<Found> {
     }
 }
 
-/// Bring an older file to [`VERSION`], in the transaction that the caller holds. Each release that raises the number adds
-/// its step here.
+/// Migrate an older file to [`VERSION`], in the caller's transaction. Each release that raises the version adds its step here.
 pub(super) fn migrate(connection: &Connection, from: i32) -> rusqlite::Result<()> {
     debug_assert!(from < VERSION, "only older files are migrated");
     if from < 2 {
@@ -64,8 +63,8 @@ pub(super) fn migrate(connection: &Connection, from: i32) -> rusqlite::Result<()
     connection.pragma_update(None, "user_version", VERSION)
 }
 
-/// Whether a SQLite of this version has the fix for the fault that can corrupt a WAL that is reset while another
-/// connection writes: 3.51.3 and later, and the lines 3.50 from .7 and 3.44 from .6 on.
+/// Whether a SQLite of this version has the fix for a fault that can corrupt a WAL which is reset while another connection writes:
+/// 3.51.3 and later, 3.50 from 3.50.7 on, and 3.44 from 3.44.6 on.
 pub fn sqlite_is_fixed(version: i32) -> bool {
     version >= 3_051_003 || (3_050_007..3_051_000).contains(&version) || (3_044_006..3_045_000).contains(&version)
 }

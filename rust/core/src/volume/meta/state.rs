@@ -10,14 +10,14 @@ use super::place::Print;
 use super::writer::{Sync, Writer};
 use crate::sys::{ProcessBound, sqlite};
 
-/// The most memory that a store's reads may keep pages in, in KiB.
+/// The most memory for cached pages of a store's reads, in KiB.
 const CACHE_KIB: i64 = 32 << 10;
 
 /// The state of the metadata.
 pub(super) enum State {
     /// A good file.
     Open(ProcessBound<Box<Connections>>),
-    /// No file, in a store that must not make one.
+    /// No file, in a store that must not create one.
     Absent,
     /// Something that is not the store's file; a description of it.
     Damaged(String),
@@ -27,9 +27,9 @@ pub(super) enum State {
 
 impl State {
     pub fn open(reader: Connection, writer: Option<Connection>, print: Print) -> Self {
-        // Enough for the rows and labels of a hundred thousand blobs; it is taken as it is used. A failure costs time only.
+        // Enough for the rows and labels of a hundred thousand blobs. Memory is allocated as it is used. A failure only costs time.
         reader.pragma_update(None, "cache_size", -CACHE_KIB).ok();
-        // From now on `Meta` waits for other processes: not while it has a connection that other threads need.
+        // From now on `Meta` waits for other processes itself, without holding a connection that other threads need.
         for connection in [Some(&reader), writer.as_ref()].into_iter().flatten() {
             connection.busy_handler(None).ok();
         }
@@ -42,13 +42,14 @@ impl State {
     }
 }
 
-/// A connection to read and, unless the store is read-only or the disk full, one to write: so that no reader waits for a writer's sync.
+/// A connection for reading and, unless the store is read-only or the disk is full, one for writing, so that no reader waits for the sync
+/// of a writer.
 pub(super) struct Connections {
     reader: Mutex<Connection>,
     writer: Option<Mutex<Writer>>,
-    /// How many threads wait for the writer.
+    /// The number of threads that wait for the writer.
     waiting: AtomicUsize,
-    /// The file's information before it was opened; used where it is read without locks.
+    /// The print of the file before it was opened; used if it is read without locks.
     pub print: Print,
 }
 
@@ -59,7 +60,7 @@ impl Connections {
         run(&self.reader.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Change the file; None where that is not possible now.
+    /// Change the file; `None` if that is not possible now.
     pub fn write<T, F>(&self, sync: Sync, run: &mut Option<F>) -> Option<rusqlite::Result<T>>
     where
         F: FnOnce(&Connection) -> rusqlite::Result<T>,

@@ -1,7 +1,7 @@
 //! The header of SQLite's write-ahead log.
 //!
-//! SQLite takes a log whose header it does not recognise for an empty one, and overwrites it: labels that had been
-//! acknowledged would be lost silently. So we check it first.
+//! SQLite treats a log with an unknown header as empty, and overwrites it: acknowledged labels would be lost silently. So the store
+//! checks the header first.
 //!
 //! Spec: "The Write-Ahead Log" in SQLite's description of its file format, section 4.1.
 
@@ -15,10 +15,10 @@ use crate::sys::read_full_at;
 const HEADER: usize = 32;
 const MAGIC: u32 = 0x377f_0682;
 
-/// Whether the log can be one that SQLite wrote. A log that ends before its header, or whose header is all zeros, was
-/// left by a crash just after its start: nothing was in it.
+/// Whether SQLite can have written the log. A log that ends within its header, or whose header is all zeros, was left by a crash
+/// right after its creation, and contains nothing.
 pub(super) fn is_log(place: Place<'_>) -> Result<bool> {
-    // Another process may be writing the header as we read it; it does so once per checkpoint.
+    // Another process may be writing the header during the read; this happens once per checkpoint.
     for _ in 0..3 {
         let mut header = [0; HEADER];
         let path = || place.path.with_file_name(META_WAL);

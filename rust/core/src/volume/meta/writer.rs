@@ -9,18 +9,18 @@ use crate::sys::sqlite;
 /// The promise of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sync {
-    /// It survives a power loss (`synchronous=FULL`): the log is synced before the call returns.
+    /// The write survives a power loss (`synchronous=FULL`): the log is synced before the call returns.
     Durable,
-    /// It survives the process (`synchronous=NORMAL`); after a power loss it may be gone, but the file is whole.
+    /// The write survives the process (`synchronous=NORMAL`). A power loss may undo it, but does not damage the file.
     Cheap,
 }
 
-/// A connection and the promise it is set to. Setting it again costs a microsecond, a second connection would cost a
-/// cache and two descriptors more.
+/// A connection, and the promise to which it is set. To change the promise costs a microsecond; a second connection would cost another
+/// cache and two further descriptors.
 pub(super) struct Writer {
     connection: Connection,
     sync: Option<Sync>,
-    /// The refusal after which nothing in the log is certain any more, and the system's number for it.
+    /// The failure after which the content of the log is uncertain, and the system's error number.
     failed: Option<(ffi::Error, i32)>,
 }
 
@@ -29,8 +29,8 @@ impl Writer {
         Self { connection, sync: None, failed: None }
     }
 
-    /// Run `run` in a transaction of its own; an error leaves everything as it was. While another process writes it is an
-    /// error at once, and `run` is still there.
+    /// Run `run` in its own transaction; an error changes nothing. While another process is writing, this fails at once, without consuming
+    /// `run`.
     pub fn write<T, F>(&mut self, sync: Sync, run: &mut Option<F>) -> rusqlite::Result<T>
     where
         F: FnOnce(&Connection) -> rusqlite::Result<T>,
@@ -45,20 +45,20 @@ impl Writer {
             self.connection.pragma_update(None, "synchronous", level)?;
             self.sync = Some(sync);
         }
-        // Immediate: a second writer is then refused at the beginning, and never half-way.
+        // With an immediate transaction, a second writer is refused at the beginning, and never half-way.
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let run = run.take().unwrap_or_else(|| unreachable!("it is run once"));
         let result = run(&transaction)?;
-        // DURABILITY: a power cut here leaves the transaction as a whole or not at all.
+        // DURABILITY: a power cut here leaves the whole transaction or nothing of it.
         match transaction.commit() {
             Ok(()) => Ok(result),
             Err(error) => Err(self.poison(error)),
         }
     }
 
-    /// Remember a failed write or sync. The kernel drops what it could not write and reports it once, so that cheap
-    /// writes before it may be lost in the middle of the log, and durable ones after it with them. Not so where only the
-    /// log's index found no room, nor where a write was refused before anything of it was taken.
+    /// Remember a failed write or sync. The kernel drops data that it could not write, and reports this once. So earlier cheap writes may
+    /// be lost in the middle of the log, and with them later durable ones. This does not apply if only the log's index had no space, or if
+    /// a write was refused completely.
     fn poison(&mut self, error: rusqlite::Error) -> rusqlite::Error {
         if let rusqlite::Error::SqliteFailure(cause, _) = &error
             && cause.code == ErrorCode::SystemIoFailure
@@ -70,7 +70,7 @@ impl Writer {
         error
     }
 
-    /// Make the last close leave the log as it is.
+    /// Make the last close leave the log unchanged.
     pub fn spare(&self) {
         self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).ok();
     }
