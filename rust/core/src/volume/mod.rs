@@ -1,4 +1,4 @@
-//! A volume: an open root with its locks and its metadata, and the blobs in it. It knows no ingest.
+//! A volume: an open root with its locks, its metadata and its blobs. It does not know about ingests.
 //!
 //! | File | Does |
 //! | --- | --- |
@@ -9,7 +9,7 @@
 //! | `publish.rs` | publication: the only place where bytes become blobs |
 //! | `blob.rs` | the bytes of blobs |
 //! | `access_time.rs`, `last_use.rs` | the time of the last use of a blob |
-//! | `remove.rs`, `removed.rs`, `quarantine.rs` | delete; names that are removed; damaged copies |
+//! | `remove.rs`, `removed.rs`, `quarantine.rs` | deletion; removed names; damaged copies |
 //! | `meta/`, `labels.rs`, `images.rs` | facts about blobs, and image names |
 //! | `leases.rs`, `own_leases.rs`, `protect.rs` | protection from garbage collection |
 //! | `foreign.rs` | another program that collects garbage |
@@ -84,9 +84,9 @@ pub struct Volume {
     events: OnceLock<Arc<Events>>,
     notes: Vec<String>,
     closed: AtomicBool,
-    /// Whether a collection on a full disk used the room that is kept for it.
+    /// Whether a collection on a full disk has used the reserved space.
     is_reserve_used: AtomicBool,
-    /// How often labels were changed.
+    /// The number of label changes.
     label_changes: AtomicU64,
     unrecordable: Unrecordable,
     users: Arc<Users>,
@@ -94,7 +94,7 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// Open the root at that path, made or adopted if need be; all calls go through `sys`.
+    /// Open the root at this path, and create or adopt it if necessary. All calls go through `sys`.
     pub(crate) fn open(path: &Path, read_only: bool, durable: bool, sys: Arc<dyn Sys>) -> Result<Self> {
         watch().at("prepare for a fork", || path)?;
         let sys: Arc<dyn Sys> = Arc::new(Layer::new(sys, Policy { durable }));
@@ -157,7 +157,7 @@ impl Volume {
         self.root.path()
     }
 
-    /// Whether the volume was opened to change nothing.
+    /// Whether the volume is open read-only.
     pub fn read_only(&self) -> bool {
         self.read_only
     }
@@ -165,12 +165,12 @@ impl Volume {
     /// Readable notes about problems of this store, for example that labels were lost.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = self.notes.clone();
-        // Damage may have been found since.
+        // Damage may have been found since the open.
         notes.extend(self.meta.damage().filter(|note| !self.notes.contains(note)));
         notes
     }
 
-    /// Refuse all later calls, and release the metadata and the store's lock; false if this was already done.
+    /// Refuse all later calls, and release the metadata and the store's lock. Returns false if this was already done.
     pub(crate) fn close(&self) -> bool {
         let closes = self.process.is_current() && !self.closed.swap(true, Ordering::AcqRel);
         if closes {
@@ -181,13 +181,12 @@ impl Volume {
         closes
     }
 
-    /// The holders of open files of the volume: the volume itself, until the last of its ingests and walks is dropped, and its
-    /// blobs.
+    /// The count of the holders of open files: the blobs, and the volume itself until the last of its ingests and walks is dropped.
     pub fn users(&self) -> Arc<Users> {
         Arc::clone(&self.users)
     }
 
-    /// Refuse a call to a closed store, and one of a child of the process that opened it.
+    /// Refuse a call on a closed store, and a call in a child of the process that opened it.
     pub(crate) fn check_open(&self) -> Result<()> {
         self.process.check(|| format!("store {}", self.path().display()))?;
         if self.closed.load(Ordering::Acquire) {
@@ -209,7 +208,7 @@ impl Volume {
         Ok(())
     }
 
-    /// Make a file without a name, for a blob of that algorithm: read-only from the start, but for its maker.
+    /// Make a file without a name for a blob of this algorithm. From the start, only the descriptor of its maker can write it.
     pub(crate) fn temp(&self, algorithm: Algorithm) -> Result<Temp> {
         let dir = self.root.make_blob_dir(algorithm)?;
         Temp::create(&self.root, dir.fd(), BLOB_MODE)

@@ -1,4 +1,4 @@
-//! The leases that end with this process, as the store that created them holds them.
+//! The leases that end with this process, held by the store that has created them.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use crate::volume::lock::LeaseLock;
 pub(crate) struct OwnLeases(Mutex<HashMap<String, LeaseLock>>);
 
 impl OwnLeases {
-    /// Whether the store holds that lease.
+    /// Whether the store holds this lease.
     pub(crate) fn has(&self, id: &str) -> bool {
         self.held().contains_key(id)
     }

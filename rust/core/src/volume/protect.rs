@@ -1,10 +1,10 @@
 //! The writers' part of garbage collection: remove the note of a blob, then look for the blob.
 //!
 //! A note is the only permission to remove a blob. A collection removes the note and takes the blob out of `blobs/` in one
-//! transaction. So if a caller finds no note, or removes it, and finds the file after that, no collection removes the blob before
-//! it has noted the blob again and the grace time has passed. `docs/lifecycle-protocol.md` has all of it.
+//! transaction. So if a caller finds no note, or removes it, and finds the file after that, no collection removes the blob until
+//! it has noted the blob again and the grace time has passed. `docs/lifecycle-protocol.md` has the whole protocol.
 //!
-//! A store in which nothing was ever collected has no notes, and no question is asked.
+//! A store without any collection so far has no notes, so they are not queried.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -18,20 +18,20 @@ use crate::volume::blob_dir::BlobDir;
 use crate::volume::publish::Candidate;
 use crate::waiting::Patience;
 
-/// The first bytes of a blob, which say whether it may be a document.
+/// The first bytes of a blob, which show whether it may be a document.
 const HEAD: u64 = 256;
 
-/// The age at which an answer is too old to be returned. The grace time of a collection should be at least twice as long.
+/// The age from which a result is too old to be returned. The grace time of a collection should be at least twice as long.
 const LATE_NS: i64 = 3600 * 1_000_000_000;
 
 impl Volume {
-    /// Protect blobs before the caller looks for them: by the lease under which it works, or else for the grace time.
+    /// Protect blobs before the caller looks for them: by the caller's lease if it has one, otherwise for the grace time.
     pub fn protect(&self, lease: Option<&str>, digests: &[Digest]) -> Result<()> {
         self.check_writable()?;
         Patience::until(|| self.try_protect(lease, digests))
     }
 
-    /// Protect blobs as `protect` does, once; None, and nothing is changed, while another process writes.
+    /// Make one attempt to protect blobs as `protect` does. Returns `None`, without a change, while another process is writing.
     pub(crate) fn try_protect(&self, lease: Option<&str>, digests: &[Digest]) -> Result<Option<()>> {
         if let Some(id) = lease {
             return self.try_enter(id, &Resources { digests: digests.to_vec(), refs: Vec::new() }, "");
@@ -43,9 +43,9 @@ impl Volume {
         self.meta.try_protect(&noted.digests, &[])
     }
 
-    /// Do work whose answer says that blobs are stored, which may be an error, and return that answer. The work is repeated if it took so long, for
-    /// example because the process was suspended, that a collection may have noted and removed the blobs since they
-    /// were protected. Under a lease there is no such limit.
+    /// Do work whose result, which may be an error, says that blobs are stored, and return the result. If the work took very long, for
+    /// example because the process was suspended, a collection may have noted and removed the blobs since they were protected; the work is
+    /// then repeated. Under a lease there is no such limit.
     pub(crate) fn in_time<T>(&self, lease: Option<&str>, mut work: impl FnMut() -> Result<T>) -> Result<T> {
         if lease.is_some() || !self.root.is_collected() {
             return work();
@@ -60,8 +60,8 @@ impl Volume {
         }
     }
 
-    /// Protect a blob that was found, and return whether its name still leads to that file: only then may the caller answer that
-    /// the blob is stored. The caller holds no lock.
+    /// Protect a blob that was found. Returns whether its name still leads to the same file: only then may the caller report the blob as
+    /// stored. The caller holds no lock.
     pub(crate) fn confirm(&self, dir: &BlobDir, digest: &Digest, file: BorrowedFd<'_>) -> Result<bool> {
         if !self.root.is_collected() {
             return Ok(true);
@@ -76,14 +76,14 @@ impl Volume {
         Ok(named.is_some_and(|named| named.id == ours.id))
     }
 
-    /// Whether notes of blobs can be neither read nor removed, because this process has met damage in `meta.db`. A collection of
-    /// another process may not have met it. Then a blob that is there is stored again: no note is of the new file.
+    /// Whether notes of blobs can be neither read nor removed, because this process has found damage in `meta.db`, which a collection of
+    /// another process may not have found. An existing blob is then stored again, because no note refers to the new file.
     pub(crate) fn is_blind(&self) -> bool {
         self.root.is_collected() && self.meta.damage().is_some()
     }
 
-    /// Return the blobs that a file names, if it may be a document and names any. A collection under way has to know them before
-    /// the file gets its name: it may have passed by their other roots already.
+    /// Return the blobs that a file names, if it may be a document and names any. A collection in progress must know them before the file
+    /// gets its name, because it may have read their other roots already.
     pub(crate) fn names_of(&self, candidate: &Candidate<'_>) -> Result<Option<References>> {
         let Candidate { staged, digest, size, .. } = candidate;
         if *size > DOCUMENT_LIMIT {

@@ -5,17 +5,17 @@
 //! | the bytes are synced (`flush.rs`) | nothing visible |
 //! | mode and time are set | nothing visible |
 //! | the digests are locked; notes of garbage are removed (`protect.rs`); the labels become durable | rows without a file, which have no effect |
-//! | the names are given | nothing, or complete blobs, not acknowledged |
+//! | the files get their names | nothing, or complete blobs without an acknowledgement |
 //! | the locks are released, the files (where `sys/promise.rs` says so) and the directory are synced | the blobs |
 //!
 //! Several blobs can be published together. Each step is then made once for all of them, and the failure of a shared step
-//! is the failure of each.
+//! applies to all of them.
 //!
-//! The file of a name that exists is compared with our bytes. If it differs, it is damaged: a copy is kept in quarantine,
-//! and ours takes its place.
+//! If the name exists, its file is compared with the new bytes. If it differs, it is damaged: a copy is kept in quarantine, and
+//! the new file replaces it.
 //!
-//! The locks do not cover the sync of the directory, which takes longest. A process that finds a name before that does not rely
-//! on it: a put and an update sync the directory themselves. A delete may remove a blob that was not acknowledged yet, as
+//! The locks do not cover the sync of the directory, which takes longest. A process that finds a name before the sync does not
+//! rely on it: a put and an update sync the directory themselves. A delete may remove a blob that was not acknowledged yet, as
 //! if the delete had come a moment later.
 
 mod aside;
@@ -48,7 +48,7 @@ use one::{Fate, Publication};
 impl Volume {
     /// Publish a file. On return the blob survives a power loss.
     ///
-    /// After an error the blob may be stored, whole and labelled, but it was not acknowledged.
+    /// After an error, the complete blob may be stored with its labels, but it was not acknowledged.
     pub(crate) fn publish(&self, candidate: &Candidate<'_>) -> Result<Published> {
         let (mut candidate, mut patience) = (*candidate, Patience::new());
         let (dir, placed) = loop {
@@ -67,23 +67,23 @@ impl Volume {
         Ok(published)
     }
 
-    /// Make the removal of an owned file's old name durable, where the sync of its new name does not.
+    /// Make the removal of an owned file's old name durable, if the sync of its new name does not.
     fn settle_old_name(&self, dir: &BlobDir, staged: Staged<'_>) -> Result<()> {
         match staged {
             Staged::Owned { dir: old, .. } if dir.naming(self.sys.as_ref()) == Naming::Everything => {
-                // DURABILITY: after the new name is; a power cut before leaves a blob that has the old name too, which
-                // makes an ingest garbage.
+                // DURABILITY: synced after the new name; an earlier power cut leaves a blob that has its old name too, and so an
+                // ingest that is garbage.
                 self.sys.sync_dir(old).at("fsync", || self.root.ingests_path())
             }
-            // The rest of `tmp/` is swept.
+            // Remaining names in `tmp/` are swept.
             Staged::Owned { .. } | Staged::Named { .. } | Staged::Unnamed(_) => Ok(()),
         }
     }
 
-    /// Give files of one algorithm their names, in `dir`. Nothing may be acknowledged before that is synced.
+    /// Give files of one algorithm their names, in `dir`. Nothing may be acknowledged before `dir` is synced.
     ///
-    /// `Busy`, and nothing has begun for that file, while another process holds a lock that is needed, for its name or for
-    /// its labels. The caller then waits without any, and comes again with the files that were busy.
+    /// The result for a file is `Busy`, and nothing was done for it, while another process holds a lock that its name or its labels need.
+    /// The caller then waits without any lock, and calls this again with the busy files.
     pub(crate) fn place_all(&self, dir: &BlobDir, candidates: &[Candidate<'_>]) -> Vec<Tried> {
         if candidates.is_empty() {
             return Vec::new();
@@ -115,14 +115,14 @@ impl Volume {
             publication.come_second();
         }
         let Ok(large) = self.write_rows(&mut publications) else { return all(Err(Busy)) };
-        // From here on the only waits are for the disk.
+        // From here on, the only waits are for the disk.
         let tried = publications.into_iter().map(|publication| self.finish(publication)).collect();
         drop(lock);
         self.meta.remember(&large);
         tried
     }
 
-    /// Give the name, and begin the event of a new blob; the digest's lock is held.
+    /// Give the file its name, and begin the event of a new blob. The digest's lock is held.
     fn finish(&self, publication: Publication<'_>) -> Tried {
         let Candidate { digest, size, labels, .. } = *publication.candidate;
         let mut tried = publication.finish();
@@ -137,8 +137,8 @@ impl Volume {
         tried
     }
 
-    /// Remove the notes of blobs, before any look at the files that have their names, and tell a collection under way of
-    /// documents. The digests are locked: a collection that is not under way by now waits for that lock before it marks.
+    /// Remove the notes of blobs, before any look at the files that have their names, and log documents for a collection in progress. The
+    /// digests are locked: a collection that has not begun by now waits for these locks before it marks.
     fn protect_all(&self, publications: &mut [Publication<'_>], noted: &Noted) -> Result<(), Busy> {
         let mut documents = Vec::new();
         for publication in publications.iter_mut().filter(|one| noted.is_under_way && one.fate == Fate::Link) {
@@ -160,8 +160,8 @@ impl Volume {
         Ok(())
     }
 
-    /// Make the rows of those files that need one durable, all at once, and remember the large files without a row. Return the files
-    /// that must be remembered later, because another process writes.
+    /// Write the rows of the files that need one durably, all at once, and then the missing rows of large files. Returns the missing rows
+    /// that must be written later because another process is writing.
     fn write_rows(&self, publications: &mut [Publication<'_>]) -> Result<Vec<Row>, Busy> {
         let needed = publications.iter().filter(|publication| publication.fate == Fate::Row);
         let rows: Vec<Row> = needed.map(Publication::row).collect();
@@ -181,10 +181,10 @@ impl Volume {
         Ok(large)
     }
 
-    /// Sync the names that need it, all at once: then these blobs survive a power loss. A failure is raised to every caller that
+    /// Sync the names that need it, all at once, so that these blobs survive a power loss. A failure is reported to every caller that
     /// needed the sync.
     ///
-    /// `files` are those that were placed. `oldest` is as in `flush`, if there may be many.
+    /// `files` are the files that were placed. `oldest` is as in `flush`, if there may be many files.
     pub(crate) fn acknowledge(
         &self,
         dir: &BlobDir,
@@ -213,7 +213,7 @@ impl Volume {
         placed.into_iter().map(acknowledge).collect()
     }
 
-    /// Make the modes, times and links of files durable, where the directory's sync does not.
+    /// Make the modes, times and links of files durable, if the directory's sync does not.
     fn settle_files(&self, dir: &BlobDir, placed: &mut [Result<Placed>], files: &[BorrowedFd<'_>]) {
         if !self.durable || dir.naming(self.sys.as_ref()) == Naming::Directory {
             return;

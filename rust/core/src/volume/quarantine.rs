@@ -12,13 +12,13 @@ use crate::volume::Volume;
 /// A damaged copy that was moved aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quarantined {
-    /// The blob that it was a copy of.
+    /// The digest of the blob that it was.
     pub digest: Digest,
     /// Its file.
     pub path: PathBuf,
     /// Its length in bytes.
     pub size: u64,
-    /// When it was moved aside, or its inode was changed after that.
+    /// The time at which it was moved aside, or at which its inode changed after that.
     pub moved_ns: i64,
 }
 

@@ -17,17 +17,17 @@ use crate::volume::removed::Removed;
 use crate::waiting::Patience;
 
 impl Volume {
-    /// Delete a blob and its labels; on return the removal survives a power loss. It needs no space on the disk.
+    /// Delete a blob and its labels; on return the removal survives a power loss. This needs no space on the disk.
     ///
-    /// `Cancelled` means that nothing was changed: once the blob is gone, there is no wait.
+    /// `Cancelled` means that nothing was changed: once the blob has been removed, there is no further wait.
     pub fn delete(&self, digest: &Digest) -> Result<()> {
         self.delete_many(None, slice::from_ref(digest))?.remove(0)
     }
 
-    /// Delete many blobs as `delete` does, with one sync for all, and return the result of each.
+    /// Delete many blobs as `delete` does, with one sync for all. Returns the result for each.
     ///
-    /// A lease under which the caller works no longer protects them. Other leases keep their entries, as in containerd. After an error of the
-    /// call some of them may be gone, unless it is `Cancelled`.
+    /// The caller's lease, if it has one, no longer protects them. Other leases keep their entries, as in containerd. After an error of the
+    /// call, some of the blobs may have been removed, unless the error is `Cancelled`.
     pub fn delete_many(&self, lease: Option<&str>, digests: &[Digest]) -> Result<Vec<Result<()>>> {
         self.check_writable()?;
         if digests.is_empty() {
@@ -37,7 +37,7 @@ impl Volume {
         let mut removal = Unsynced::default();
         let both = digests.iter().zip(dirs);
         let results = both.map(|(digest, dir)| self.take_away(&mut removal, digest, dir?)).collect();
-        // The lock of all digests must not last as long as a sync. That of a single one delays no other blob.
+        // The lock of all digests must not be held during a sync. The lock of a single digest delays no other blob.
         let lock = (digests.len() == 1).then_some(lock);
         for (dir, _) in &removal.dirs {
             dir.sync(self.sys.as_ref())?;
@@ -53,8 +53,8 @@ impl Volume {
         let report = self.begin_removal(digest, Removal::Deleted);
         let sys = self.sys.as_ref();
         let (dir, removed) = removal.of(sys, dir);
-        // DURABILITY: synced by the caller; a power cut before leaves the blob, with or without its labels. Its blocks are not free for others
-        // before the sync: otherwise a power cut could bring the name back with their bytes.
+        // DURABILITY: synced by the caller; an earlier power cut leaves the blob, with or without its labels. No other file can get its blocks
+        // before the sync: otherwise a power cut could restore the name with other bytes.
         if !removed.unlink(sys, dir.fd(), &digest.encoded()).at("unlink", path)? {
             return Err(Error::no_blob(digest));
         }
@@ -63,10 +63,10 @@ impl Volume {
         Ok(())
     }
 
-    /// Lock the digests of blobs, find the directories of those that are stored, and take these out of a lease. While another process writes,
-    /// the digests are free; entries that cannot be removed soon stay, and protect nothing.
+    /// Lock the digests of blobs, find the directories of the stored ones, and remove these from a lease. While another process is writing,
+    /// the digests are not locked. Entries that cannot be removed soon remain, and protect nothing.
     ///
-    /// The entries go before the blobs: a caller that enters one again from then on keeps that entry.
+    /// The entries are removed before the blobs: if a caller adds an entry again after that, the entry is kept.
     fn leave(&self, lease: Option<&str>, digests: &[Digest]) -> Result<(DigestLock, Vec<Result<Arc<BlobDir>>>)> {
         let mut patience = Patience::new();
         let mut tries = 0;
@@ -82,7 +82,7 @@ impl Volume {
         }
     }
 
-    /// Take the stored blobs out of a lease; false, and nothing is changed, while another process writes.
+    /// Remove the stored blobs from a lease. Returns false, without a change, while another process is writing.
     fn try_leave(&self, lease: Option<&str>, digests: &[Digest], dirs: &[Result<Arc<BlobDir>>]) -> bool {
         let Some(id) = lease else { return true };
         let stored = digests.iter().zip(dirs).filter(|(_, dir)| dir.is_ok());
@@ -90,12 +90,12 @@ impl Volume {
         resources.digests.is_empty() || self.meta.try_leave_lease(id, &resources)
     }
 
-    /// Begin the event of a blob that is removed, under its digest's lock; it is done when the removal is durable.
+    /// Begin the event of the removal of a blob, under its digest's lock. The event is done when the removal is durable.
     pub(crate) fn begin_removal(&self, digest: &Digest, reason: Removal) -> Option<Arc<Report>> {
         self.events().begin(|| Event::deleted(digest, reason, self.sys.now_ns()))
     }
 
-    /// Move a blob into quarantine and return its path there; on return that survives a power loss. Its labels go.
+    /// Move a blob into quarantine, remove its labels, and return its path there; on return the move survives a power loss.
     pub fn quarantine(&self, digest: &Digest) -> Result<PathBuf> {
         self.check_writable()?;
         let lock = self.locks.digest(digest)?;
@@ -107,7 +107,7 @@ impl Volume {
         Ok(path)
     }
 
-    /// Return the directory that holds a blob; its digest's lock is held.
+    /// Return the directory of a stored blob. Its digest's lock is held.
     fn stored_in(&self, digest: &Digest) -> Result<Arc<BlobDir>> {
         let dir = self.root.blob_dir(digest.algorithm())?;
         let dir = dir.ok_or_else(|| Error::no_blob(digest))?;
@@ -118,10 +118,10 @@ impl Volume {
         }
     }
 
-    /// Remove the rows of blobs, after their files are durably gone; the digests may be locked.
+    /// Remove the rows of blobs, after the removal of their files is durable. The digests may be locked.
     ///
-    /// A row without a file means nothing, and the next blob of that digest replaces it. So a full disk, damaged metadata
-    /// or a suspended process cannot prevent a deletion. While another process writes, the digests are free.
+    /// A row without a file has no effect, and the next blob of that digest replaces it. So a full disk, damaged metadata or a suspended
+    /// process cannot prevent a deletion. While another process is writing, the digests are not locked.
     fn forget(&self, digests: &[Digest], lock: Option<DigestLock>) {
         let mut tried = match &lock {
             Some(_) => self.meta.try_forget(digests),
@@ -137,7 +137,8 @@ impl Volume {
         }
     }
 
-    /// Remove the rows of blobs that are gone, but not of a blob that is stored again; None while another process has a lock.
+    /// Remove the rows of removed blobs, but not the row of a blob that has been stored again. Returns `None` while another process has a
+    /// lock.
     fn try_forget_gone(&self, digests: &[Digest]) -> Result<Option<()>> {
         let Some(_lock) = self.locks.try_digests(digests)? else { return Ok(None) };
         let mut gone = Vec::with_capacity(digests.len());
@@ -150,7 +151,7 @@ impl Volume {
     }
 }
 
-/// Blobs whose names are removed, and the directories that are to be synced.
+/// The blobs whose names were removed, and the directories that must be synced.
 #[derive(Default)]
 struct Unsynced {
     digests: Vec<Digest>,

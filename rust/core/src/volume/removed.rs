@@ -8,23 +8,23 @@ use crate::sys::{Fd, Naming, Sys, missing};
 /// The most files that are kept open.
 const MOST: usize = 64;
 
-/// Files of one directory whose removal is not synced, kept open where the file system needs that: while they are, their inodes are
-/// not free for others. Otherwise a power cut could bring a name back with another file or directory behind it, and the check of the
-/// file system could take that directory from its own name.
+/// Files of one directory whose removal is not synced. They are kept open if the file system needs that: while they are open, no other
+/// file can get their inodes. Otherwise a power cut could restore a name that leads to another file or directory, and the check of the
+/// file system could remove that directory's own name.
 pub(crate) struct Removed {
     held: Vec<Fd>,
-    /// The number of files whose removal is synced. Until these are forgotten, no file is added.
+    /// The number of files whose removal is synced. Until these have been closed, no file is added.
     synced: usize,
     holds: bool,
 }
 
 impl Removed {
-    /// No file of a file system that needs these syncs.
+    /// An empty list, for a file system that needs these syncs after a change of names.
     pub fn new(naming: Naming) -> Self {
         Self { held: Vec::new(), synced: 0, holds: naming == Naming::Everything }
     }
 
-    /// Remove a name, if it is there; return whether it was.
+    /// Remove a name, if it exists. Returns whether it existed.
     pub fn unlink(&mut self, sys: &dyn Sys, dir: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
         if self.is_full() || self.synced > 0 {
             self.settle(sys, dir)?;
@@ -38,12 +38,12 @@ impl Removed {
         Ok(true)
     }
 
-    /// Whether the most files are held.
+    /// Whether the limit of open files is reached.
     pub fn is_full(&self) -> bool {
         self.held.len() >= MOST
     }
 
-    /// Make the removals durable, where the file system needs that, before the last ones are forgotten.
+    /// If the file system needs it, make the removals durable, and then close the files.
     pub fn settle(&mut self, sys: &dyn Sys, dir: BorrowedFd<'_>) -> io::Result<()> {
         self.sync(sys, dir)?;
         self.held.clear();
@@ -51,23 +51,23 @@ impl Removed {
         Ok(())
     }
 
-    /// Make the removals durable as `settle` does, but forget none of the files yet.
+    /// Make the removals durable as `settle` does, but close none of the files yet.
     pub fn sync(&mut self, sys: &dyn Sys, dir: BorrowedFd<'_>) -> io::Result<()> {
         if self.synced < self.held.len() {
-            // DURABILITY: a power cut before brings names back, each with its own file.
+            // DURABILITY: an earlier power cut restores names, each with its own file.
             sys.sync_dir(dir)?;
             self.synced = self.held.len();
         }
         Ok(())
     }
 
-    /// Whether there are files whose removal is durable.
+    /// Whether there are open files whose removal is durable.
     pub fn has_synced(&self) -> bool {
         self.synced > 0
     }
 
-    /// Forget one of the files whose removal is durable; false if there is none. Each takes its time: its blocks are free then, and a
-    /// file system without a journal may wait until the disk has discarded them.
+    /// Close one of the files whose removal is durable. Returns false if there is none. Each takes time, because it frees the blocks of the
+    /// file, and a file system without a journal may wait until the disk has discarded them.
     pub fn forget(&mut self) -> bool {
         let is_synced = self.synced > 0;
         if is_synced {

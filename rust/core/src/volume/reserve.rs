@@ -1,5 +1,5 @@
-//! Space on the disk that is kept for collections, and for the removal of names and leases: on a full disk these must write before
-//! they free anything.
+//! Space on the disk that is reserved for collections, and for the removal of names and leases: on a full disk these must write
+//! before they can free space.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -9,11 +9,11 @@ use crate::error::{Error, Result};
 use crate::format::names::{PRIVATE_MODE, RESERVE};
 use crate::volume::Volume;
 
-/// The bytes of space that are kept. A collection of some hundred blobs needs 100 to 500 KiB.
+/// The sizes of the reserve, the largest first; the first one that fits is used. A collection of some hundred blobs needs 100 to 500 KiB.
 const BYTES: [u64; 4] = [1 << 20, 3 << 18, 1 << 19, 1 << 18];
 
 impl Volume {
-    /// Keep space for later collections, in a file of size 0. If the file system cannot do that, or has no space, nothing is kept.
+    /// Reserve space for later collections, in a file of size 0. If the file system cannot do that, or has no space, nothing is reserved.
     pub(crate) fn keep_reserve(&self) {
         if self.is_reserve_used.swap(false, Ordering::Relaxed) {
             // DURABILITY: nothing depends on it; see below.
@@ -30,19 +30,19 @@ impl Volume {
         }
     }
 
-    /// Free this space if an error says that the disk is full; return whether to try again.
+    /// Free this space if an error means that the disk is full. Returns whether to try again.
     pub(crate) fn use_reserve(&self, error: &Error) -> bool {
-        // DURABILITY: nothing depends on it. A full btrfs refuses to truncate a file, but removes it.
+        // DURABILITY: nothing depends on it. A full btrfs refuses to truncate a file, but can remove it.
         if !error.is_full() || self.sys.unlink(self.root.dir(), RESERVE).is_err() {
             return false;
         }
         self.is_reserve_used.store(true, Ordering::Relaxed);
-        // DURABILITY: nothing depends on it. btrfs and XFS let others have freed blocks only after the removal is on the disk.
+        // DURABILITY: nothing depends on it. btrfs and XFS reuse freed blocks only after the removal is on the disk.
         self.sys.sync_fs(self.root.dir()).ok();
         true
     }
 
-    /// Remove what keeps blobs: on a full disk with the room that is kept, of which the rest is kept for the collection that follows.
+    /// Run a removal of names or leases. On a full disk it may use the reserved space; the rest remains for the collection that follows.
     pub(crate) fn with_reserve<T>(&self, mut remove: impl FnMut() -> Result<T>) -> Result<T> {
         match remove() {
             Err(error) if self.use_reserve(&error) => {
@@ -54,7 +54,7 @@ impl Volume {
         }
     }
 
-    /// Whether the disk was full, and there is no reserve any more.
+    /// Whether the disk was full and the reserve has been used.
     pub(crate) fn is_reserve_used(&self) -> bool {
         self.is_reserve_used.load(Ordering::Relaxed)
     }

@@ -41,7 +41,7 @@ pub struct Root {
 }
 
 impl Root {
-    /// Open a root, made or adopted if need be. With `read_only` nothing is made, changed or locked.
+    /// Open a root, and create or adopt it if necessary. With `read_only` nothing is created, changed or locked.
     pub fn open(sys: Arc<dyn Sys>, path: &Path, read_only: bool) -> Result<Self> {
         if path.as_os_str().is_empty() {
             let message = "the store's path is empty".to_owned();
@@ -82,8 +82,8 @@ impl Root {
         self.blobs = Some(blobs);
         self.ingests = Some(ingests);
         if marked && (new_blobs || new_ingests) {
-            // DURABILITY: they were removed, and a power cut before this would do so again. In a root without marker
-            // they become durable together with it.
+            // DURABILITY: the directories had been removed, and a power cut before this sync would remove them again. In a root without
+            // a marker they become durable together with it.
             self.sys.sync_dir(self.dir()).at("fsync", || &self.path)?;
         }
         Ok(())
@@ -108,7 +108,7 @@ impl Root {
         Ok(())
     }
 
-    /// Refuse to adopt the root of a running containerd: it would take our ingests for its own and we its.
+    /// Refuse to adopt the root of a running containerd: each program would treat the other's ingests as its own.
     fn refuse_foreign_ingests(&self) -> Result<()> {
         let Some(ingests) = self.find_dir(self.dir(), INGESTS)? else {
             return Ok(());
@@ -151,13 +151,13 @@ impl Root {
         }
     }
 
-    /// Whether garbage may have been collected here, so that a writer has to ask for notes. It becomes true while a store is open
-    /// only by a collection of that store object: the first collection has the root to itself.
+    /// Whether garbage may have been collected here, so that a writer must query notes. While a store is open, this becomes true only by a
+    /// collection of the same store object: the first collection needs exclusive access to the root.
     pub(crate) fn is_collected(&self) -> bool {
         self.collected.load(Ordering::Acquire)
     }
 
-    /// The marker, as it is now.
+    /// The present marker.
     pub(crate) fn marker(&self) -> Result<Option<Marker>> {
         marker::check(self.sys.as_ref(), self.dir(), &self.path)
     }
@@ -167,7 +167,7 @@ impl Root {
         self.collected.store(true, Ordering::Release);
     }
 
-    /// The system that the root is on.
+    /// The system calls for the root.
     pub(crate) fn sys(&self) -> &Arc<dyn Sys> {
         &self.sys
     }
@@ -177,7 +177,7 @@ impl Root {
         self.ingests.as_ref().map(AsFd::as_fd)
     }
 
-    /// The syncs that are needed after a name has changed; everything, if that is unknown.
+    /// The syncs that are needed after a name has changed; all of them if that is unknown.
     pub(crate) fn naming(&self) -> Naming {
         *self.naming.get_or_init(|| self.sys.naming(self.dir()).unwrap_or(Naming::Everything))
     }
@@ -204,7 +204,7 @@ impl Root {
         dirs[Algorithm::ALL.iter().position(|known| *known == algorithm)?].clone()
     }
 
-    /// The directory of an algorithm's blobs, made if need be; its own name survives a power loss.
+    /// The directory of an algorithm's blobs. It is made if necessary; its own name survives a power loss.
     pub(crate) fn make_blob_dir(&self, algorithm: Algorithm) -> Result<Arc<BlobDir>> {
         let dir = self.open_blob_dir(algorithm, true)?;
         dir.ok_or_else(|| Error::Io { errno: libc::ENOENT, path: Some(self.path.join(BLOBS)), operation: "open" })
@@ -237,8 +237,8 @@ impl Root {
             return Ok(None);
         };
         if make && !dir.is_linked() {
-            // DURABILITY: without it a power cut takes the new directory, and all blobs in it. Not only when it was made
-            // here: the process that made it may have died before this step.
+            // DURABILITY: without this sync, a power cut removes the new directory with all its blobs. It is also needed if the directory
+            // was not made here: the process that made it may have died before this step.
             let path = || self.path.join(BLOBS);
             self.sys.sync_dir(blobs.as_fd()).at("fsync", path)?;
             dir.set_linked();
@@ -246,18 +246,18 @@ impl Root {
         Ok(Some(Arc::clone(dir)))
     }
 
-    /// Make and open the directory for damaged copies of that algorithm; its name survives a power loss.
+    /// Make and open the directory for damaged copies of an algorithm. Its name survives a power loss.
     pub(crate) fn make_quarantine(&self, algorithm: Algorithm) -> Result<(Fd, PathBuf)> {
         let path = self.path.join(QUARANTINE);
         let (all, _) = self.make_dir(self.dir(), QUARANTINE, PRIVATE_DIR_MODE)?;
         let (dir, _) = self.make_dir(all.as_fd(), algorithm.name(), PRIVATE_DIR_MODE)?;
-        // DURABILITY: both names, before anything damaged is moved there; a power cut before leaves it where it was.
+        // DURABILITY: both names are durable before a damaged file is moved there; an earlier power cut leaves the file where it was.
         self.sys.sync_dir(all.as_fd()).at("fsync", || &path)?;
         self.sys.sync_dir(self.dir()).at("fsync", || &self.path)?;
         Ok((dir, path.join(algorithm.name())))
     }
 
-    /// The directory for damaged copies of that algorithm, if there is one.
+    /// The directory for damaged copies of an algorithm, if there is one.
     pub(crate) fn quarantine(&self, algorithm: Algorithm) -> Result<Option<Fd>> {
         match self.find_dir(self.dir(), QUARANTINE)? {
             Some(all) => self.find_dir(all.as_fd(), algorithm.name()),
@@ -265,19 +265,19 @@ impl Root {
         }
     }
 
-    /// Make and open the directory for condemned blobs of that algorithm; its name survives a power loss.
+    /// Make and open the directory for condemned blobs of an algorithm. Its name survives a power loss.
     pub(crate) fn make_condemned(&self, algorithm: Algorithm) -> Result<Fd> {
         let path = self.path.join(CONDEMNED);
         let (all, _) = self.make_dir(self.dir(), CONDEMNED, PRIVATE_DIR_MODE)?;
         let (dir, _) = self.make_dir(all.as_fd(), algorithm.name(), PRIVATE_DIR_MODE)?;
-        // DURABILITY: both names, before a blob is moved there: a power cut must not leave a blob without any name whose
-        // document is still there.
+        // DURABILITY: both names are durable before a blob is moved there: a power cut must not leave a blob without a name while its
+        // document is still stored.
         self.sys.sync_dir(all.as_fd()).at("fsync", || &path)?;
         self.sys.sync_dir(self.dir()).at("fsync", || &self.path)?;
         Ok(dir)
     }
 
-    /// The directory for condemned blobs of that algorithm, if there is one.
+    /// The directory for condemned blobs of an algorithm, if there is one.
     pub(crate) fn condemned(&self, algorithm: Algorithm) -> Result<Option<Fd>> {
         match self.find_dir(self.dir(), CONDEMNED)? {
             Some(all) => self.find_dir(all.as_fd(), algorithm.name()),
@@ -285,7 +285,7 @@ impl Root {
         }
     }
 
-    /// Make and open the directory for temporary files, where the file system has no unnamed ones.
+    /// Make and open the directory for temporary files, for file systems without unnamed files.
     pub(crate) fn make_tmp(&self) -> Result<(Fd, PathBuf)> {
         let (dir, _) = self.make_dir(self.dir(), TMP, PRIVATE_DIR_MODE)?;
         Ok((dir, self.path.join(TMP)))
@@ -304,7 +304,7 @@ impl Root {
         }
     }
 
-    /// Open a directory, made if need be, and say whether it was.
+    /// Open a directory, and make it if necessary. Also returns whether it was made.
     fn make_dir(&self, parent: BorrowedFd<'_>, name: &str, mode: u32) -> Result<(Fd, bool)> {
         make::dir(self.sys.as_ref(), parent, name, mode).at("mkdir", || self.path.join(name))
     }
@@ -316,7 +316,7 @@ impl std::fmt::Debug for Root {
     }
 }
 
-/// Whether the name stands for something else than a directory.
+/// Whether the error means that the name is not a directory.
 fn stray(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOTDIR | libc::ELOOP))
 }

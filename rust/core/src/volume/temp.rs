@@ -1,7 +1,7 @@
 //! Files that have no final name yet.
 //!
-//! They are unnamed (`O_TMPFILE`), so that a crash leaves nothing. Where the file system has no such files, they have a
-//! name in `tmp/` and hold a lock on themselves: a file there without a lock has no owner and is swept.
+//! They are unnamed (`O_TMPFILE`), so that a crash leaves nothing. If the file system has no unnamed files, they have a name in
+//! `tmp/`, and their owner holds a lock on them: a file there without a lock has no owner, and is removed by a sweep.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -24,7 +24,7 @@ pub(crate) struct Temp {
 }
 
 impl Temp {
-    /// Make one for the file system of `dir`, open for reading and writing.
+    /// Make a temporary file on the file system of `dir`, open for reading and writing.
     pub(crate) fn create(root: &Root, dir: BorrowedFd<'_>, mode: u32) -> Result<Self> {
         let sys = root.sys();
         match sys.create_unnamed(dir, mode) {
@@ -49,7 +49,7 @@ impl Temp {
             let name = Some((dir.try_clone().at("dup", || &path)?, name));
             let temp = Self { process: Process::current(), sys: Arc::clone(sys), fd, name };
             hold(sys.as_ref(), temp.fd()).at("lock", || &path)?;
-            // A sweep may have come between the name and the lock. Then there is a file, but no name to publish it by.
+            // A sweep may have removed the name before the lock was taken. The file then has no name by which it can be published.
             if sys.stat(temp.fd()).at("stat", || &path)?.nlink > 0 {
                 return Ok(temp);
             }
@@ -61,7 +61,7 @@ impl Temp {
         self.fd.as_fd()
     }
 
-    /// The file as publication wants it.
+    /// The file in the form for a publication.
     pub(crate) fn staged(&self) -> Staged<'_> {
         match &self.name {
             None => Staged::Unnamed(self.fd()),
@@ -76,16 +76,16 @@ impl Drop for Temp {
         if let Some((dir, name)) = &self.name
             && self.process.is_current()
         {
-            // After publication the name is gone; names are never used twice, so no other file can have it.
+            // After publication the name no longer exists. Names are never used twice, so no other file can have it.
             self.sys.unlink(dir.as_fd(), name).ok();
         }
     }
 }
 
-/// Keep a file in `tmp/` from being swept, as long as it is open.
+/// Protect a file in `tmp/` from sweeps, as long as it is open.
 pub(crate) fn hold(sys: &dyn Sys, fd: BorrowedFd<'_>) -> io::Result<()> {
     let mut patience = Patience::new();
-    // A process that opens the store has it for a moment.
+    // A process that opens the store holds the lock for a moment.
     while !sys.lock(fd, 0..1, Hold::Exclusive)? {
         patience.pause().map_err(|_| io::Error::from_raw_os_error(libc::EAGAIN))?;
     }
@@ -99,7 +99,7 @@ pub(crate) fn unique_name(sys: &dyn Sys) -> String {
     temp_name(std::process::id(), sys.now_ns(), count)
 }
 
-/// Remove the files that crashed processes left in `tmp/`. Files that cannot be removed now are left to the next open.
+/// Remove the files that crashed processes have left in `tmp/`. Files that cannot be removed now are left to the next open.
 pub(crate) fn sweep(root: &Root) {
     let Ok(Some(tmp)) = root.tmp() else { return };
     let sys = root.sys().as_ref();
@@ -110,7 +110,7 @@ pub(crate) fn sweep(root: &Root) {
         let Ok(file) = sys.open(tmp.as_fd(), &entry.name, false) else {
             continue;
         };
-        // A shared lock is enough to find out, and is to be had for files that are read-only already.
+        // A shared lock is enough for the check, and is possible for files that are already read-only.
         if matches!(sys.lock(file.as_fd(), 0..1, Hold::Shared), Ok(true)) {
             sys.unlink(tmp.as_fd(), &entry.name).ok();
         }
@@ -136,7 +136,7 @@ mod tests {
         faulty.set(Some(Fault::Every(Op::CreateUnnamed, libc::EOPNOTSUPP)));
         let temp = Temp::create(&root, root.dir(), 0o600).unwrap();
         fs::write(path.join("tmp/left"), "").unwrap();
-        // Another open of the same root: locks of this one would not count.
+        // Another open of the same root is needed: locks of the same one do not conflict.
         let other = Root::open(Arc::new(Linux), &path, false).unwrap();
 
         sweep(&other);

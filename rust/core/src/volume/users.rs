@@ -9,11 +9,11 @@ pub struct Users {
     left: Condvar,
 }
 
-/// Counts its owner. The last field of a struct, so that the files before it are closed when it no longer counts.
+/// Counts its owner. It must be the last field of a struct, so that the files before it are closed before it stops counting.
 pub(crate) struct User(Arc<Users>);
 
 impl Users {
-    /// Count one more.
+    /// Count one more holder.
     pub(crate) fn enter(self: &Arc<Self>) -> User {
         *self.count() += 1;
         User(Arc::clone(self))

@@ -26,7 +26,7 @@ pub use ahead::Ahead;
 /// The most blobs that one step looks at.
 const BATCH: usize = 1024;
 
-/// The same where a match may take milliseconds: a step cannot be cancelled.
+/// The most blobs of one step if a match may take milliseconds, because a step cannot be cancelled.
 const SLOW_BATCH: usize = 16;
 
 /// A walk in progress. Blobs that are added or removed meanwhile may be seen or not; all others are seen once.
@@ -40,16 +40,16 @@ pub struct Walk {
     given_up: Arc<AtomicBool>,
 }
 
-/// Where the next blobs come from.
+/// The source of the next blobs.
 enum Source {
-    /// The label index, after that digest.
+    /// The label index, after this digest.
     Labels(Vec<(String, String)>, Option<Digest>),
-    /// The directories: what is left of one, and those that come after it.
+    /// The directories: the remaining names of one, and the algorithms whose directories follow.
     Names(Names, Vec<Algorithm>),
 }
 
 impl Volume {
-    /// Begin a walk over the blobs that match the filter and, with `unverified_before`, were not verified since then.
+    /// Begin a walk over the blobs that match the filter and, with `unverified_before`, have not been verified since that time.
     pub fn walk(self: &Arc<Self>, filter: &Filter, unverified_before: Option<i64>) -> Result<Walk> {
         self.check_open()?;
         let pairs = filter.indexed_label().filter(|pairs| (1..=MOST_PAIRS).contains(&pairs.len()));
@@ -64,14 +64,14 @@ impl Volume {
 }
 
 impl Walk {
-    /// Return the next matching blobs, at least one and at most `most` (but at least 1); none at the end.
+    /// Return the next matching blobs, at least one and at most `most`, which counts as at least 1. An empty list at the end.
     pub fn next(&mut self, most: usize) -> Result<Vec<Info>> {
         self.volume.check_open()?;
         while self.found.is_empty() && !self.given_up.load(Ordering::Relaxed) {
             let most = if self.filter.is_slow() { SLOW_BATCH } else { most.clamp(64, BATCH) };
             let rows = self.step(most)?;
             if self.filter.asks_for_labels() {
-                // Also if the damage was found just now: a filter must not treat a lost label as absent.
+                // The check is repeated, because the damage may have been found just now: a filter must not treat a lost label as absent.
                 self.volume.meta.check_labels_readable()?;
             }
             let Some(rows) = rows else {
@@ -91,7 +91,7 @@ impl Walk {
         Ok(self.found.drain(..count).collect())
     }
 
-    /// Return the rows of the next candidates, perhaps none; None at the end.
+    /// Return the rows of the next candidates, possibly an empty list; `None` at the end.
     fn step(&mut self, most: usize) -> Result<Option<Vec<Row>>> {
         match &mut self.source {
             Source::Labels(pairs, after) => {
@@ -117,7 +117,7 @@ impl Walk {
     }
 }
 
-/// Keep the rows whose blobs have a file, in one listing of its directory if there is a good one, else one by one.
+/// Keep the rows whose blobs have a file. The check uses a kept listing of the directory if it is valid, and otherwise each file.
 fn keep_stored(volume: &Volume, rows: &mut Vec<Row>) -> Result<()> {
     let mut listed: Option<(Algorithm, Option<Names>)> = None;
     let mut failure = None;
@@ -139,7 +139,7 @@ fn keep_stored(volume: &Volume, rows: &mut Vec<Row>) -> Result<()> {
     failure.map_or(Ok(()), Err)
 }
 
-/// Return the rows of blobs that were listed, in their order; those that have vanished since may be left out.
+/// Return the rows of listed blobs, in their order. Blobs that have been removed since may be missing.
 fn rows_of(volume: &Volume, digests: &[Digest]) -> Result<Vec<Row>> {
     let (Some(first), Some(last)) = (digests.first(), digests.last()) else {
         return Ok(Vec::new());
@@ -148,7 +148,7 @@ fn rows_of(volume: &Volume, digests: &[Digest]) -> Result<Vec<Row>> {
     let mut rows = Vec::with_capacity(digests.len());
     let mut missing = Vec::new();
     for digest in digests {
-        // Rows between the names belong to blobs that are gone.
+        // Rows between the names belong to removed blobs.
         while known.next_if(|row| row.digest < *digest).is_some() {}
         if let Some(row) = known.next_if(|row| row.digest == *digest) {
             rows.push(row);

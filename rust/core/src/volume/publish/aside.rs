@@ -1,4 +1,4 @@
-//! Quarantine: files that had a blob's name but not its bytes. They are kept for inspection.
+//! Quarantine: files that had the name of a blob but other bytes. They are kept for inspection.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -12,20 +12,20 @@ use crate::volume::Volume;
 use crate::volume::blob_dir::BlobDir;
 
 impl Volume {
-    /// Put a copy of a damaged blob into quarantine, leaving its name where it is; durable on return.
+    /// Put a copy of a damaged blob into quarantine, and keep its name; durable on return.
     pub(crate) fn keep_copy(&self, dir: &BlobDir, digest: &Digest) -> Result<()> {
         let (quarantine, path) = self.root.make_quarantine(digest.algorithm())?;
         let encoded = digest.encoded();
         let linked = free_name(digest, |name| {
-            // DURABILITY: synced below; a power cut before leaves the damaged blob where it was.
+            // DURABILITY: synced below; an earlier power cut leaves the damaged blob where it was.
             self.sys.link(dir.fd(), &encoded, quarantine.as_fd(), name)
         });
         match linked {
             Ok(_) => {
-                // DURABILITY: the copy, before the damaged name is given to other bytes.
+                // DURABILITY: the copy is durable before the damaged name is given to other bytes.
                 self.sys.sync_dir(quarantine.as_fd()).at("fsync", || &path)
             }
-            // The file system has no hard links, or not for a file of another user. Then the name is free for a moment.
+            // The file system has no hard links, or none for a file of another user. The name is then free for a moment.
             Err(error) if no_links(&error) => self.rename_aside(dir, digest, &quarantine, &path).map(drop),
             Err(error) => Err(error).at("link", || path.join(&encoded)),
         }
@@ -40,7 +40,7 @@ impl Volume {
     fn rename_aside(&self, dir: &BlobDir, digest: &Digest, quarantine: &Fd, path: &Path) -> Result<PathBuf> {
         let encoded = digest.encoded();
         let name = free_name(digest, |name| {
-            // DURABILITY: synced below, the new name first; a power cut before leaves one of the two.
+            // DURABILITY: synced below, the new name first; an earlier power cut leaves one of the two names.
             self.sys.rename(dir.fd(), &encoded, quarantine.as_fd(), name, false)
         });
         let name = name.at("rename", || self.root.blob_path(digest))?;

@@ -32,21 +32,21 @@ pub(crate) enum Published {
         /// When it was created, in ns since the epoch.
         created_ns: i64,
     },
-    /// The same bytes; ours were not needed.
+    /// A blob with the same bytes exists; the new file was not needed.
     Existed,
-    /// Our bytes are stored now; the labels and the time of creation have not changed. Before, there were other bytes, and the damaged
-    /// copy is in quarantine; or the same bytes, in a file that a collection may remove.
+    /// The new file has replaced the stored one; labels and creation time have not changed. The stored file was either damaged, and is now
+    /// in quarantine, or had the same bytes, but a collection could have removed it.
     Healed,
 }
 
-/// A name that holds our bytes, and whether that survives a power loss yet.
+/// A name that leads to the bytes of the candidate, and whether it already survives a power loss.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Placed {
-    /// The result once it does.
+    /// The result once the name is durable.
     pub published: Published,
-    /// Whether the directory need not be synced for it.
+    /// Whether the name is durable without a sync of the directory.
     pub durable: bool,
-    /// For subscribers, once it is acknowledged.
+    /// The report to subscribers, for the time when the result is acknowledged.
     pub report: Option<Arc<Report>>,
 }
 
@@ -57,5 +57,5 @@ impl Placed {
     }
 }
 
-/// The outcome for a file that was to get a name; `Busy` if it has none yet.
+/// The outcome for a file that should get a name; `Busy` if it has none yet.
 pub(crate) type Tried = Result<Result<Placed>, Busy>;

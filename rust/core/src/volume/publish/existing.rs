@@ -14,20 +14,20 @@ use crate::volume::blob_dir::BlobDir;
 /// The bytes that are read and compared at a time.
 const COMPARED: usize = 256 * 1024;
 
-/// Bytes that a stored blob is compared with.
+/// Bytes with which a stored blob is compared.
 #[derive(Clone, Copy)]
 pub(crate) enum Content<'a> {
-    /// All bytes of a file of ours.
+    /// All bytes of a file that this store has written.
     File(BorrowedFd<'a>),
-    /// All bytes of a file that we did not write. When the job is cancelled, they count as different.
+    /// All bytes of a source file. If the job is cancelled, they count as different.
     Source(BorrowedFd<'a>, &'a Job),
     /// Bytes in memory.
     Memory(&'a [u8]),
 }
 
-/// How a blob's name compares with our bytes.
+/// The file under a blob's name, compared with given bytes.
 pub(crate) enum Existing {
-    /// There is no such name.
+    /// The name does not exist.
     Absent,
     /// A symbolic link, a directory or the like: not a blob.
     Stray,
@@ -35,10 +35,10 @@ pub(crate) enum Existing {
     Same {
         /// The file, open for reading.
         file: Fd,
-        /// Whether its name was there before the directory's last sync, and so survives a power loss with all of it.
+        /// Whether the file got its name before the directory's last sync, so that both survive a power loss.
         durable: bool,
     },
-    /// Other bytes, or bytes that the disk cannot read any more.
+    /// Other bytes, or bytes that the disk can no longer read.
     Damaged {
         /// When the blob was created, by the time of its file.
         mtime_ns: i64,
@@ -69,7 +69,7 @@ fn named(sys: &dyn Sys, opened: io::Result<Fd>) -> io::Result<Named> {
     let file = match opened {
         Ok(file) => file,
         Err(error) if missing(&error) => return Ok(Named::Absent),
-        // A symbolic link, and a socket or a device without a driver.
+        // These are a symbolic link, and a socket or a device without a driver.
         Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENXIO | libc::ENODEV)) => {
             return Ok(Named::Stray);
         }
@@ -80,7 +80,7 @@ fn named(sys: &dyn Sys, opened: io::Result<Fd>) -> io::Result<Named> {
 }
 
 impl Volume {
-    /// Compare what is stored under a digest with bytes that have that digest.
+    /// Compare the file that is stored under a digest with bytes that have this digest.
     pub(crate) fn existing(&self, dir: &BlobDir, digest: &Digest, content: Content<'_>, size: u64) -> Result<Existing> {
         let sys = self.sys.as_ref();
         let path = || self.root.blob_path(digest);
@@ -104,7 +104,7 @@ impl Volume {
     }
 }
 
-/// Whether a stored file of `size` bytes holds that content.
+/// Whether a stored file of `size` bytes has this content.
 fn same(sys: &dyn Sys, file: BorrowedFd<'_>, content: Content<'_>, size: u64) -> io::Result<bool> {
     let piece = usize::try_from(size).unwrap_or(COMPARED).min(COMPARED);
     let (mut stored, mut ours) = (vec![0; piece], Vec::new());
@@ -115,7 +115,7 @@ fn same(sys: &dyn Sys, file: BorrowedFd<'_>, content: Content<'_>, size: u64) ->
         match read_full_at(sys, file, stored, offset) {
             Ok(read) if read == take => {}
             Ok(_) => return Ok(false),
-            // The disk has lost the bytes. Our file replaces the stored one; nothing else can be done.
+            // The disk has lost the bytes. Only the replacement of the stored file can help.
             Err(error) if lost(&error) => return Ok(false),
             Err(error) => return Err(error),
         }

@@ -1,4 +1,4 @@
-//! The sync of bytes that have no name yet.
+//! The sync of files before they have their names.
 
 use std::os::fd::BorrowedFd;
 use std::thread;
@@ -11,38 +11,38 @@ use crate::volume::blob_dir::BlobDir;
 /// From this number of files on, one `syncfs` takes less time than single syncs, although it also writes the changes of others.
 pub(super) const WHOLE_FROM: usize = 8;
 
-/// The most threads that sync single files: they only wait, and the file system merges syncs that it gets at the same time.
+/// The most threads that sync single files: they only wait, and the file system merges concurrent syncs.
 const MOST_THREADS: usize = 16;
 
 impl Volume {
-    /// Make the bytes of files on the file system of `dir` durable; return the result of each. If the whole file system is synced,
-    /// every caller gets a failure.
+    /// Make the bytes of files on the file system of `dir` durable. Returns the result for each file. If the whole file system is synced, a
+    /// failure applies to all files.
     ///
-    /// `oldest` was opened before any of them was written. So it reports every write that failed, also one that was
-    /// reported by another descriptor: a failure must never be reported to one group and hidden from another.
+    /// `oldest` was opened before any of the files was written. So it reports every failed write, even one that another descriptor has
+    /// reported: a failure must never be reported to one group and hidden from another.
     pub(crate) fn flush(&self, dir: &BlobDir, files: &[BorrowedFd<'_>], oldest: BorrowedFd<'_>) -> Vec<Result<()>> {
         if !self.durable {
             return vec![Ok(()); files.len()];
         }
-        // DURABILITY: their bytes are on the disk before any of them has a name; a power cut before that leaves nothing.
+        // DURABILITY: the bytes are durable before any of the files has a name; an earlier power cut leaves nothing.
         if files.len() >= WHOLE_FROM
             && let Some(synced) = dir.sync_whole(self.sys.as_ref(), oldest)
         {
             return vec![synced; files.len()];
         }
-        // DURABILITY: as above, file by file; a failure concerns its own file only.
+        // DURABILITY: as above, file by file; a failure applies only to its own file.
         sync_each(files, |file| self.sys.sync_data(file).at("fdatasync", || dir.path()))
     }
 
-    /// Make the inodes of files that have got their names in `dir` durable.
+    /// Make the inodes of files that have been given their names in `dir` durable.
     pub(super) fn sync_named(&self, dir: &BlobDir, files: &[BorrowedFd<'_>]) -> Vec<Result<()>> {
-        // DURABILITY: a power cut before leaves names that lead to deleted files, or files with an older mode and time, not
+        // DURABILITY: an earlier power cut leaves names that lead to deleted files, or files with an older mode and time; none of them was
         // acknowledged.
         sync_each(files, |file| self.sys.sync_file(file).at("fsync", || dir.path()))
     }
 }
 
-/// Sync files, several at a time; return the result of each.
+/// Sync files, several at a time. Returns the result for each.
 fn sync_each(files: &[BorrowedFd<'_>], sync: impl Fn(BorrowedFd<'_>) -> Result<()> + Sync) -> Vec<Result<()>> {
     let share = files.len().div_ceil(MOST_THREADS).max(1);
     let mut shares = files.chunks(share);

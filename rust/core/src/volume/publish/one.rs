@@ -19,7 +19,7 @@ use crate::volume::staged::Staged;
 use crate::volume::temp;
 use crate::waiting::Busy;
 
-/// How often another process may take or free the name between a check and a link before this call fails.
+/// The most attempts if other processes take or free the name between a check and a link.
 const ATTEMPTS: usize = 8;
 
 /// One publication in progress.
@@ -42,7 +42,7 @@ pub(super) enum Fate {
     Link,
     /// Compare with the file that has the name.
     Compare,
-    /// Nothing.
+    /// Nothing: the result is known.
     Known(Result<Placed>),
 }
 
@@ -70,7 +70,7 @@ impl<'a> Publication<'a> {
                 actual: format!("{} bytes", stat.size),
             });
         }
-        // DURABILITY: both changes concern only the inode. They reach the disk with the new name, when that is synced.
+        // DURABILITY: both changes only affect the inode. They reach the disk with the new name, when that is synced.
         if stat.mode != BLOB_MODE {
             sys.set_mode(staged.fd(), BLOB_MODE).at("chmod", path)?;
         }
@@ -81,9 +81,9 @@ impl<'a> Publication<'a> {
         Ok(())
     }
 
-    /// Decide the next step; the digest's lock is held from here on.
+    /// Decide the next step. The digest's lock is held from here on.
     ///
-    /// If a row is to be written, the name must be free first: we do not change the row of a stored blob.
+    /// A row is written only if the name is free: the row of a stored blob must not change.
     pub fn decide(&mut self, has_row: bool) {
         self.has_row = has_row;
         if self.fate != Fate::Link || !(has_row || self.has_labels()) {
@@ -92,13 +92,13 @@ impl<'a> Publication<'a> {
         let stat = found(self.volume.sys.stat_at(self.dir.fd(), &self.name));
         self.fate = match stat.at("stat", || self.volume.root.blob_path(&self.candidate.digest)) {
             Ok(Some(stat)) if stat.kind == FileKind::File => Fate::Compare,
-            // A file that is not a blob has no row either; it is moved aside when the name is given.
+            // A file that is not a blob has no row either. It is moved aside when the new file gets the name.
             Ok(_) => Fate::Row,
             Err(error) => Fate::Known(Err(error)),
         };
     }
 
-    /// Leave the name and the labels to another publication of the same bytes, which finishes first.
+    /// Mark this publication as second to another one of the same bytes, which sets the name and the labels first.
     pub fn come_second(&mut self) {
         if matches!(self.fate, Fate::Row | Fate::Link) {
             self.fate = Fate::Compare;
@@ -116,8 +116,8 @@ impl<'a> Publication<'a> {
         row
     }
 
-    /// Give the name, or find its holder. `Busy`, and there is neither a name nor a row, while another process writes
-    /// labels: there is no wait here, as the digest's lock is held.
+    /// Give the file its name, or compare with the file that has it. Returns `Busy`, without a name or a row, while another process writes
+    /// labels: there is no wait here, because the digest's lock is held.
     pub fn finish(mut self) -> Tried {
         let with_row = self.fate == Fate::Row;
         let placed = match std::mem::replace(&mut self.fate, Fate::Compare) {
@@ -137,8 +137,8 @@ impl<'a> Publication<'a> {
         Placed::new(Published::New { created_ns }, false)
     }
 
-    /// Take the file lease of an owned file, so that no other process can change it before and after it has its name. The error is
-    /// `ETXTBSY` if it is open for writing.
+    /// Take the file lease of an owned file, so that no other process can change it before or after it gets its name. Fails with
+    /// `ETXTBSY` if the file is open for writing.
     fn claim(&self) -> Result<Option<FileLease<'a>>> {
         match self.candidate.staged {
             Staged::Owned { fd, check, .. } => {
@@ -152,22 +152,22 @@ impl<'a> Publication<'a> {
         }
     }
 
-    /// Give the file its name; false if that name exists.
+    /// Give the file its name. Returns false if the name exists.
     fn give_name(&self) -> Result<bool> {
         let Self { volume, candidate, .. } = self;
         let _claim = self.claim()?;
-        // DURABILITY: before the directory's sync a power cut may take the name, but leaves nothing half-made under it.
+        // DURABILITY: before the directory's sync, a power cut may remove the name, but never leaves an incomplete file under it.
         match candidate.staged.place(volume.sys.as_ref(), self.dir.fd(), &self.name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             other => other.at("link", || volume.root.blob_path(&candidate.digest)).map(|()| true),
         }
     }
 
-    /// Compare with the file that has the name, and take the name if that file is not a blob, or is damaged. None, without a
-    /// name or a row, while another process writes labels.
+    /// Compare with the file that has the name, and take the name if that file is not a blob, or is damaged. Returns `None`, without a name
+    /// or a row, while another process writes labels.
     ///
-    /// `with_row` says that our row is written already: then the name was free, and another process took it since. Our row
-    /// is right for its file, which has our bytes or gets them. So no wait is needed to remove the row.
+    /// `with_row`: this publication has already written its row. The name was free then, and another process has taken it since. The row is
+    /// correct for that file, which has or gets the same bytes, so no wait is needed to remove the row.
     fn compare(&self, mut with_row: bool) -> Result<Option<Placed>> {
         let Self { volume, candidate, dir, .. } = self;
         let content = Content::File(candidate.staged.fd());
@@ -180,8 +180,8 @@ impl<'a> Publication<'a> {
                 }
                 Existing::Same { file, durable } => {
                     if !durable {
-                        // DURABILITY: the process that stored it may have died before it was. The caller relies on it from
-                        // now on; a power cut before the directory's sync takes a blob that was not acknowledged.
+                        // DURABILITY: the process that stored the file may have died before it was durable. The caller relies on it
+                        // from now on; a power cut before the directory's sync only removes a blob that was not acknowledged.
                         let path = || volume.root.blob_path(&candidate.digest);
                         if dir.naming(volume.sys.as_ref()) == Naming::Directory {
                             volume.sys.sync_data(file.as_fd()).at("fdatasync", path)?;
@@ -217,18 +217,18 @@ impl<'a> Publication<'a> {
         Err(taken).at("link", || volume.root.blob_path(&candidate.digest))
     }
 
-    /// Whether the row is the one that this publication has written, and not that of the process that gave the name.
+    /// Whether the row is the one that this publication has written, and not the row of the process that has given the name.
     fn has_our_row(&self) -> Result<bool> {
         Ok(self.volume.meta.get(&self.candidate.digest)?.is_some_and(|row| row == self.row()))
     }
 
-    /// Replace a damaged blob with our bytes, and keep the damaged copy.
+    /// Replace a damaged blob by the new file, and keep the damaged copy.
     fn heal(&self, created_ns: i64) -> Result<Placed> {
         self.volume.keep_copy(self.dir, &self.candidate.digest)?;
         self.replace(created_ns)
     }
 
-    /// Give the name of a blob to our bytes. At every moment one of the two files has it.
+    /// Give the name of a stored blob to the new file. At every moment one of the two files has it.
     fn replace(&self, created_ns: i64) -> Result<Placed> {
         let Self { volume, candidate, dir, .. } = self;
         let Candidate { staged, digest, size, .. } = candidate;
@@ -238,12 +238,12 @@ impl<'a> Publication<'a> {
         sys.set_mtime(staged.fd(), created_ns).at("utimensat", path)?;
         let _claim = self.claim()?;
         match *staged {
-            // DURABILITY: the copy of a damaged blob is durable; a power cut leaves the old file or ours.
+            // DURABILITY: the copy of a damaged blob is durable; a power cut leaves the old file or the new one.
             Staged::Named { dir: from, name, .. } | Staged::Owned { dir: from, name, .. } => {
                 sys.rename(from, name, dir.fd(), &self.name, true).at("rename", path)?;
             }
             Staged::Unnamed(fd) => {
-                // A link cannot replace, so the file takes a provisional name first; the lock keeps it from being swept.
+                // A link cannot replace a name, so the file gets a provisional name first. Its lock protects it from the sweep.
                 let (tmp, tmp_path) = volume.root.make_tmp()?;
                 temp::hold(sys, fd).at("lock", || &tmp_path)?;
                 let name = temp::unique_name(sys);
@@ -262,7 +262,7 @@ impl<'a> Publication<'a> {
         }
         dir.sync(sys)?;
         volume.settle_old_name(dir, *staged)?;
-        // A row may have been made from the damaged file; its size is for listings only, so a failure costs little.
+        // A row may have been made from the damaged file. Its size is used only for listings, so a failure costs little.
         if let Ok(Some(row)) = volume.meta.get(digest)
             && row.size != *size
         {

@@ -1,4 +1,4 @@
-//! Making directories so that they survive a power loss.
+//! The creation of directories that survive a power loss.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -8,21 +8,21 @@ use crate::error::{At, Result};
 use crate::format::names::PRIVATE_DIR_MODE;
 use crate::sys::{Fd, Sys, missing};
 
-/// Open a directory, made if need be, and say whether it was. Its name is durable when the caller has synced `parent`.
+/// Open a directory, and make it if necessary. Also returns whether it was made. Its name is durable when the caller has synced `parent`.
 pub(super) fn dir(sys: &dyn Sys, parent: BorrowedFd<'_>, name: &str, mode: u32) -> io::Result<(Fd, bool)> {
     match sys.open_dir(parent, name) {
         Err(error) if missing(&error) => {}
         other => return other.map(|dir| (dir, false)),
     }
     match sys.mkdir(parent, name, mode) {
-        // Another process made it since; it may not be durable, so it counts as made here.
+        // Another process has made it meanwhile. It may not be durable, so it counts as made here.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         other => other?,
     }
     Ok((sys.open_dir(parent, name)?, true))
 }
 
-/// Make a root that is not there, and the directories above it.
+/// Make a missing root, and the missing directories above it.
 pub(super) fn root(sys: &dyn Sys, path: &Path) -> Result<Fd> {
     // The missing directories, from the root upwards.
     let missing_above = path.ancestors().skip(1).take_while(|above| {
@@ -31,7 +31,7 @@ pub(super) fn root(sys: &dyn Sys, path: &Path) -> Result<Fd> {
     });
     let mut above: Vec<&Path> = missing_above.collect();
     while let Some(directory) = above.pop() {
-        // Other users may pass through the directories above, as through any that `mkdir -p` makes; only the owner may use the root.
+        // Other users may traverse the directories above, as with `mkdir -p`; only the owner may use the root.
         one(sys, directory, 0o755)?;
         sync_parent(sys, directory)?;
     }
@@ -48,7 +48,7 @@ fn one(sys: &dyn Sys, path: &Path, mode: u32) -> Result<()> {
 
 /// Make a directory's own name survive a power loss.
 pub(in crate::volume) fn sync_parent(sys: &dyn Sys, path: &Path) -> Result<()> {
-    // The root of the file system is in nothing.
+    // The root of the file system has no parent.
     let Some(parent) = path.parent() else {
         return Ok(());
     };
@@ -57,6 +57,6 @@ pub(in crate::volume) fn sync_parent(sys: &dyn Sys, path: &Path) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
         other => other.at("open", || parent)?,
     };
-    // DURABILITY: a power cut before takes the new directory with all that is in it; nothing of it was acknowledged.
+    // DURABILITY: an earlier power cut removes the new directory with its content, of which nothing was acknowledged.
     sys.sync_dir(dir.as_fd()).at("fsync", || parent)
 }

@@ -18,7 +18,7 @@ pub(crate) struct Marker {
     pub id: Option<String>,
 }
 
-/// Return the marker of a root, if it has one; one of a newer format is refused.
+/// Return the marker of a root, if it has one. A marker of a newer format is refused.
 pub(super) fn check(sys: &dyn Sys, root: BorrowedFd<'_>, path: &Path) -> Result<Option<Marker>> {
     let file = path.join(MARKER);
     let Some(text) = read(sys, root).at("read", || &file)? else {

@@ -1,4 +1,4 @@
-//! A walk that is one step ahead of its caller.
+//! A walk with read-ahead of one step.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +19,7 @@ pub struct Ahead<T> {
     coming: Mutex<Option<JoinHandle<Found<T>>>>,
 }
 
-/// Blobs in their form; None at the end.
+/// Blobs in their form; `None` at the end.
 type Found<T> = Result<Option<T>>;
 
 struct Steps<T> {
@@ -30,7 +30,7 @@ struct Steps<T> {
 }
 
 impl<T: Send + 'static> Ahead<T> {
-    /// Make a walk return at most `most` blobs at a time, in that form.
+    /// Make a walk return at most `most` blobs at a time, converted by `form`.
     pub fn new(walk: Walk, most: usize, form: fn(&[Info]) -> T) -> Self {
         let (volume, given_up) = (Arc::clone(&walk.volume), Arc::clone(&walk.given_up));
         Self {
@@ -65,7 +65,7 @@ impl<T: Send + 'static> Ahead<T> {
         thread.join().unwrap_or_else(|_| Err(lost(&self.volume)))
     }
 
-    /// Start to look for the blobs after `found`. If no thread can be started, the next call looks for them.
+    /// Start a thread that looks for the blobs after `found`. If no thread can be started, the next call looks for them.
     fn go_on(&self, found: &Found<T>) -> Option<JoinHandle<Found<T>>> {
         if !matches!(found, Ok(Some(_))) {
             return None;
@@ -77,7 +77,7 @@ impl<T: Send + 'static> Ahead<T> {
 
 impl<T> Steps<T> {
     fn take(&self) -> Found<T> {
-        // A step that panicked may have lost blobs, which must not count as absent.
+        // A step that has panicked may have lost blobs, which must not count as absent.
         let mut walk = self.walk.lock().map_err(|dead| lost(&dead.into_inner().volume))?;
         let infos = walk.next(self.most)?;
         Ok((!infos.is_empty()).then(|| (self.form)(&infos)))
