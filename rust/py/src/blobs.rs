@@ -55,7 +55,7 @@ pub(crate) fn write_copies<'py>(
     files: Vec<Copy>,
 ) -> Result<Vec<Bound<'py, PyAny>>> {
     if files.iter().any(|(_, _, folder, ..)| *folder >= folders.len()) {
-        return Err(PyIndexError::new_err("a copy is in a directory that is not given").into());
+        return Err(PyIndexError::new_err("a copy refers to a directory that was not passed").into());
     }
     let found = py.detach(|| {
         let wanted = files.into_iter().map(|(digest, size, folder, name, mode, mtime_ns)| {

@@ -193,7 +193,7 @@ impl Call {
     pub(crate) async fn send(&mut self, message: &impl Message) -> Result<(), End> {
         let (size, most) = (message.encoded_len(), self.shared.settings.message_bytes);
         if size > most {
-            let text = format!("the answer has {size} bytes, of {most} that a message may have");
+            let text = format!("the answer has {size} bytes; a message may have at most {most}");
             return Err(Refusal::exhausted("message_bytes", &text).into());
         }
         let sent = self.sender.message(message).await;
@@ -319,7 +319,7 @@ fn end_of(broken: &Broken) -> End {
 
 /// The error for a request that exceeds the limit of its size.
 pub(crate) fn too_large(size: usize, most: usize) -> Refusal {
-    Refusal::exhausted("message_bytes", &format!("the request has {size} bytes, of {most} that it may have"))
+    Refusal::exhausted("message_bytes", &format!("the request has {size} bytes; it may have at most {most}"))
 }
 
 /// Decode a request.

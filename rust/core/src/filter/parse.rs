@@ -190,7 +190,7 @@ pub(super) fn wrong(text: &str, at: usize, reason: String) -> Error {
     Error::InvalidFilter { text: text.to_owned(), position: text[..at].chars().count(), reason }
 }
 
-/// Go's graphic characters, that is letters, marks, numbers, punctuation and symbols, but for the comma.
+/// Whether a character may be in a value: Go's graphic characters (letters, marks, numbers, punctuation and symbols) except the comma.
 fn is_value(character: char) -> bool {
     static GRAPHIC: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"[\p{L}\p{M}\p{N}\p{P}\p{S}]").expect("a constant that the tests compile"));

@@ -96,7 +96,7 @@ fn live(path: PathBuf, mut calls: UnboundedReceiver<Arc<Call>>, ready: &SyncSend
 pub fn headers(pairs: Vec<(String, String)>) -> Result<HeaderMap, String> {
     let header = |(name, value): (String, String)| {
         let pair = HeaderName::try_from(&name).ok().zip(HeaderValue::try_from(value).ok());
-        pair.ok_or_else(|| format!("header {name}: it cannot be sent"))
+        pair.ok_or_else(|| format!("header {name}: the name or the value is invalid"))
     };
     pairs.into_iter().map(header).collect()
 }

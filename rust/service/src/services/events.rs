@@ -35,7 +35,7 @@ pub(super) async fn subscribe(call: &mut Call) -> Result<(), End> {
     let namespace = call.header("containerd-namespace").unwrap_or_else(|| "default".to_owned());
     let shared = call.shared.clone();
     let Ok(_place) = shared.limits.subscribers.try_acquire() else {
-        let text = format!("{} calls wait for events, the most there may be", shared.watching());
+        let text = format!("{} calls wait for events, which is the limit", shared.watching());
         return Err(Refusal::busy("subscribers", &text).into());
     };
     let mut events = call.store(|store| store.events(&TYPES)).await?;

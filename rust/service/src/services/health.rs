@@ -24,7 +24,7 @@ pub(super) async fn watch(call: &mut Call) -> Result<(), End> {
     let shared = call.shared.clone();
     let Ok(_place) = shared.limits.watchers.try_acquire() else {
         let most = shared.watching();
-        let text = format!("{most} calls watch the health of the service, the most there may be");
+        let text = format!("{most} calls watch the health of the service, which is the limit");
         return Err(Refusal::busy("watchers", &text).into());
     };
     let first = response(call);

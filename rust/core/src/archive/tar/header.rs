@@ -3,7 +3,7 @@
 use super::field::{number, text};
 use super::{BLOCK, Fault, Kind, shown};
 
-/// What a header announces.
+/// The kind of a header, as announced by its type flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Announced {
     /// An entry.

@@ -44,7 +44,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Begin a checkpoint of what is written now; another thread completes it if there is one.
+    /// Begin a checkpoint of the bytes that are written now. Another thread completes it if one is available.
     pub(super) fn begin_checkpoint(&mut self, volume: &Arc<Volume>) -> Result<()> {
         // Only one checkpoint at a time: a disk that is too slow for that slows down the writer.
         self.rejoin()?;

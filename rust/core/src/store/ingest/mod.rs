@@ -195,7 +195,7 @@ impl Ingest {
         inner.phase.reason(&self.name).map_or(Ok(inner), Err)
     }
 
-    /// Use the open ingest when no checkpoint is under way, and publish its offset afterwards.
+    /// Use the open ingest when no checkpoint is in progress, and publish its offset afterwards.
     fn with<T>(&self, work: impl FnOnce(&mut Inner) -> Result<T>) -> Result<T> {
         self.stream(|inner| {
             inner.rejoin()?;

@@ -37,7 +37,7 @@ impl Volume {
     ///
     /// # Panics
     ///
-    /// If a copy is in a directory that is not given.
+    /// If a copy refers to a directory that was not passed.
     pub fn write_copies(&self, folders: &[BorrowedFd<'_>], wanted: &[Wanted]) -> Vec<Result<bool>> {
         let mut buffer = Vec::new();
         low_priority(|| wanted.iter().map(|each| self.write_copy(folders[each.folder], each, &mut buffer)).collect())

@@ -143,7 +143,7 @@ impl Meta {
         Ok(self.read(|connection| rows::get(connection, digest))?.flatten())
     }
 
-    /// Return the rows of the digests, in their order; None where there is none.
+    /// Return the rows of the digests, in their order; `None` for a digest without a row.
     pub fn get_many(&self, digests: &[Digest]) -> Result<Vec<Option<Row>>> {
         let found = self.read(|connection| query::get_many(connection, digests))?;
         Ok(found.unwrap_or_else(|| vec![None; digests.len()]))

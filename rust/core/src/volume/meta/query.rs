@@ -11,7 +11,7 @@ use crate::digest::Digest;
 /// The most label pairs of one indexed query; a filter with more walks the whole store.
 pub const MOST_PAIRS: usize = 100;
 
-/// Return the rows of the digests, in their order; None where there is none.
+/// Return the rows of the digests, in their order; `None` for a digest without a row.
 pub(super) fn get_many(connection: &Connection, digests: &[Digest]) -> rusqlite::Result<Vec<Option<Row>>> {
     // One transaction reads one state of the file, and costs one lock instead of one per row.
     let transaction = connection.unchecked_transaction()?;
