@@ -33,7 +33,7 @@ pub(crate) fn parse(body: &str) -> Result<UploadPage> {
     let next = if listing.is_truncated {
         let key = filled(listing.next_key_marker).map(UploadMarker::Key);
         let marker = key.or_else(|| filled(listing.next_upload_id_marker).map(UploadMarker::Id));
-        Some(marker.ok_or_else(|| unreadable("it is truncated and does not say where"))?)
+        Some(marker.ok_or_else(|| unreadable("it is truncated and has no marker for the next page"))?)
     } else {
         None
     };

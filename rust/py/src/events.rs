@@ -153,7 +153,7 @@ impl Subscription {
         py.detach(move || {
             let (notify, notified) = channel();
             core.when_ready(Box::new(move || notify.send(()).unwrap_or_default()));
-            notified.recv_timeout(Duration::from_secs_f64(seconds)).unwrap_or_default();
+            notified.recv_timeout(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)).unwrap_or_default();
         });
         Ok(())
     }

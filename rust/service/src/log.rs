@@ -10,6 +10,9 @@ use steelyard_core::store::ingest::Notify;
 /// The most notes that wait for the owner. Further notes are dropped, so that no call waits for a log.
 const MOST: usize = 10_000;
 
+/// The most bytes of their texts: a ref may have a mebibyte, and so may a name that is refused.
+const MOST_BYTES: usize = 16 << 20;
+
 /// The level of a log entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
@@ -47,6 +50,16 @@ pub enum Note {
     Released(String),
 }
 
+impl Note {
+    /// The bytes of its texts.
+    fn len(&self) -> usize {
+        match self {
+            Self::Log(record) => record.message.len() + record.subject.len(),
+            Self::Released(name) => name.len(),
+        }
+    }
+}
+
 /// The notes that the owner has not taken yet.
 #[derive(Default)]
 pub(crate) struct Notes {
@@ -58,6 +71,7 @@ pub(crate) struct Notes {
 #[derive(Default)]
 struct State {
     notes: VecDeque<Note>,
+    bytes: usize,
     notify: Option<Notify>,
     ended: bool,
 }
@@ -66,9 +80,10 @@ impl Notes {
     pub(crate) fn add(&self, note: Note) {
         let notify = {
             let mut state = self.state();
-            if state.ended || state.notes.len() >= MOST {
+            if state.ended || state.notes.len() >= MOST || state.bytes >= MOST_BYTES {
                 return;
             }
+            state.bytes += note.len();
             state.notes.push_back(note);
             state.notify.take()
         };
@@ -80,6 +95,7 @@ impl Notes {
     /// Take the notes so far; `None` if there are no more and will be none.
     pub(crate) fn take(&self) -> Option<Vec<Note>> {
         let mut state = self.state();
+        state.bytes = 0;
         if state.ended && state.notes.is_empty() { None } else { Some(state.notes.drain(..).collect()) }
     }
 
@@ -113,5 +129,20 @@ impl Notes {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_that_are_not_taken_have_a_bound() {
+        let notes = Notes::default();
+        for size in [1 << 20, 0] {
+            (0..2 * MOST).for_each(|_| notes.add(Note::Released("r".repeat(size))));
+            let taken = notes.take().unwrap();
+            assert_eq!(if size == 0 { MOST } else { 16 }, taken.len());
+        }
     }
 }
