@@ -43,9 +43,9 @@ class ReadThroughStore(BaseStore):
         """The names are those of the near store."""
         return self._near.images
 
-    async def _fetch(self, digest: Digest | str) -> None:
+    async def _fetch(self, blob: Descriptor | Digest | str) -> None:
         # The ref that `copy` takes is made of the digest: two callers that miss the same blob share one transfer.
-        await copy(self._far, digest, self._near)
+        await copy(self._far, blob, self._near)
 
     @opening
     async def reader_at(self, blob: Descriptor | Digest | str) -> ReaderAt:

@@ -4,11 +4,13 @@
 
 | Name | Does |
 | --- | --- |
-| `BaseStore` | implements `put`, `put_many`, `update_many`, `delete_many`, `get`, `exists`, `infos`, `lease`, `aopen` and `aclose` |
+| `BaseStore` | implements `put`, `put_many`, `update_many`, `delete_many`, `get`, `exists`, `infos`, `sizes`, `lease`, `aopen` and `aclose` |
 | `BaseReader` | implements `readinto_at` and the verified `stream` |
 | `steelyard.content.opening` | gives `writer` and `reader_at` both forms: awaited and entered |
 | `steelyard.options.IngestOptions.parse` | checks and converts the arguments of `writer` |
 | `steelyard.options.CommitOptions` | the checked arguments of `Writer.commit`, which `_commit` gets |
+| `steelyard.model.Descriptor` | its `of` returns the descriptor of an argument `blob`, its `check_size` compares the sizes |
+| `steelyard.hashing.Hasher` | computes the digest of bytes that arrive in pieces |
 | `check_ref`, `check_size`, `check_range` | check a ref, a size and a range of a blob |
 | `view` | returns the bytes of a buffer, and refuses objects that are not a flat buffer of bytes |
 | `changed_labels` | returns the labels of a blob after `update` |
@@ -89,7 +91,7 @@ __all__ = (
 
 
 class BaseStore(Store):
-    """A store with all convenience methods; a subclass implements `images` and the methods of the four interfaces.
+    """A store with all convenience methods; a subclass implements `images`, and the methods of `Provider`, `Ingester`, `Manager` and `IngestManager`.
 
     It has no leases unless the subclass overrides `leases`, `with_lease`, `_begin_lease` and `_end_lease`.
 

@@ -11,12 +11,13 @@ import subprocess
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import anyio
 import pytest
 
-from steelyard import Algorithm, DataCorrupt, Descriptor, LocalStore, content, errors, filters
+from steelyard import Algorithm, DataCorrupt, Descriptor, LocalStore, base, content, errors, filters
 from steelyard._native import Compressor
 from steelyard.base import BaseStore
 from steelyard.cli.settings import Settings
@@ -66,6 +67,20 @@ def test_the_guide_names_the_five_interfaces_of_a_store() -> None:
     assert len(kinds) == 5
     left = {method for kind in kinds if kind is not ImageNames for method in kind.__abstractmethods__}
     assert left | {"images"} == BaseStore.__abstractmethods__
+
+
+def test_the_page_on_the_base_of_stores_lists_its_methods_and_the_names_to_use() -> None:
+    rows = re.findall(r"^\| (`.*?) \| (.*) \|$", base.__doc__ or "", re.MULTILINE)
+    (implemented,) = [text for name, text in rows if name == "`BaseStore`"]
+    methods = {name for name, value in vars(BaseStore).items() if callable(value) and not name.startswith("_")}
+
+    refused, of_every_store = {"events", "with_lease"}, {"delete_many", "put", "put_many", "update_many"}
+    assert set(re.findall(r"`(\w+)`", implemented)) == methods - refused | of_every_store
+    for names, _ in rows:
+        first, *others = re.findall(r"`([\w.]+)`", names)
+        module = first.rpartition(".")[0] or "steelyard.base"
+        for name in (first if "." in first else f"{module}.{first}", *(f"{module}.{other}" for other in others)):
+            resolve_name(name)
 
 
 def test_the_guide_gives_the_limits_of_filters() -> None:
