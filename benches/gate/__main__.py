@@ -37,7 +37,7 @@ def main(words: Sequence[str]) -> int:
     name = machine(place or Path(tempfile.gettempdir()))
     record = Record.read(options.file)
     if options.spread:
-        return _tell_spread(chosen, options.spread)
+        return _print_spread(chosen, options.spread)
     if options.record:
         if no_strace or place is None:
             return _say("a record needs strace, and room in /dev/shm", status=2)
@@ -99,7 +99,7 @@ def _renew(record: Record, chosen: Mapping[str, Measure], name: str, path: Path,
     return _say(f"{len(found)} values are in {path.name}, ratios for {name}")
 
 
-def _tell_spread(chosen: Mapping[str, Measure], times: int) -> int:
+def _print_spread(chosen: Mapping[str, Measure], times: int) -> int:
     for key, values in _repeat(chosen, times).items():
         low, high = min(values), max(values)
         spread = (high / low - 1) * 100 if low else (0.0 if not high else float("inf"))

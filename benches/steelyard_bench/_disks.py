@@ -38,7 +38,7 @@ _FIXED = 256 << 20
 """The journal, and what peers write beside the files."""
 
 _MARGIN = 1.25
-_PIECE = 8 << 20
+_WRITE_BYTES = 8 << 20
 _BUSY_SECONDS = 10.0
 
 
@@ -127,10 +127,10 @@ def _fill(image: Path, size: int) -> None:
     """Write an image once: in a sparse one, rounds would wait for the file system below to find blocks."""
     if image.exists():
         return
-    zeros = bytes(_PIECE)
+    zeros = bytes(_WRITE_BYTES)
     with image.open("wb", buffering=0) as file:
         os.posix_fallocate(file.fileno(), 0, size)
-        for at in range(0, size, _PIECE):
+        for at in range(0, size, _WRITE_BYTES):
             file.write(zeros[: size - at])
         os.fsync(file.fileno())
 

@@ -18,7 +18,16 @@ from anyio import CancelScope
 
 from steelyard_bench._inside import run
 
-__all__ = ("LARGE", "SMALL", "Ground", "check_space", "cut_large_files", "leftovers", "open_ground", "settle")
+__all__ = (
+    "LARGE",
+    "SMALL_FILE_SPACE",
+    "Ground",
+    "check_space",
+    "cut_large_files",
+    "leftovers",
+    "open_ground",
+    "settle",
+)
 
 PREFIX = "steelyard-bench-"
 """How the names of the folders begin; one that is still there belongs to a run under way, or to one that was killed."""
@@ -26,7 +35,7 @@ PREFIX = "steelyard-bench-"
 LARGE = 64 << 10
 """Files above this give their blocks back right after their round; see `Ground.spent`."""
 
-SMALL = 5 << 10
+SMALL_FILE_SPACE = 5 << 10
 """Disk space for a small file: a block, its names and its part of a directory."""
 
 _MARGIN = 1.1
@@ -90,7 +99,7 @@ def check_space(directory: Path, *, large: int, small: int) -> None:
     Raises:
         OSError: ENOSPC, with what is needed and what is there.
     """
-    needed = int((large + small * SMALL) * _MARGIN)
+    needed = int((large + small * SMALL_FILE_SPACE) * _MARGIN)
     disk = os.statvfs(directory)
     free = disk.f_frsize * disk.f_bavail
     if free < needed:

@@ -26,7 +26,7 @@ def table(row: RowResult) -> str:
     lines += ["", *_aligned([_HEADS, *entries]), ""]
     width = max((len(verdict(goal)) for goal in row.goals), default=0)
     for goal in row.goals:
-        lines.append(f"  {verdict(goal):<{width}}  {_told(goal, row)}")
+        lines.append(f"  {verdict(goal):<{width}}  {_description(goal, row)}")
         if goal.met is False and goal.reason:
             lines.append(f"  {'':<{width}}  known: {goal.reason}")
     return "\n".join(line.rstrip() for line in lines) + "\n"
@@ -142,7 +142,7 @@ def _aligned(entries: Sequence[tuple[str, ...]]) -> Iterable[str]:
         yield "  " + "  ".join([f"{entry[0]:<{widths[0]}}", *numbers, entry[-1]])
 
 
-def _told(goal: GoalResult, row: RowResult) -> str:
+def _description(goal: GoalResult, row: RowResult) -> str:
     said = f"{goal.contestant} {goal_text(goal)}"
     if goal.value is None:
         return f"{said}: {_why_unknown(goal, row)}"

@@ -166,7 +166,7 @@ async def _take_turn(row: Row[Any], runner: _Runner, material: Any, ground: Grou
     try:
         found = await one_round(row, runner.contestant, material, ground)
     except Exception as error:  # noqa: BLE001 - one that fails drops out and the others go on; the report tells of it
-        runner.failed = _tell(error)
+        runner.failed = _described(error)
         return
     runner.spent_seconds = time.perf_counter() - begun
     if number:
@@ -174,7 +174,7 @@ async def _take_turn(row: Row[Any], runner: _Runner, material: Any, ground: Grou
         runner.samples.append(sample)
 
 
-def _tell(error: BaseException) -> str:
+def _described(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return f"{type(error).__name__}: {error}"

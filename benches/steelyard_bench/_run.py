@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from steelyard_bench._disks import KINDS, Disk, DiskError, bytes_needed, fresh, refusal
-from steelyard_bench._ground import LARGE, SMALL, Ground, check_space, open_ground
+from steelyard_bench._ground import LARGE, SMALL_FILE_SPACE, Ground, check_space, open_ground
 from steelyard_bench._inside import run
 from steelyard_bench._machine import Clock, Machine, look, weaknesses, weaknesses_of_rows
 from steelyard_bench._model import FULL, Contestant, Payload, Row, Scale
@@ -140,7 +140,7 @@ def _check_space(plan: Plan, rows: list[Row[Any]]) -> None:
 
 
 def _image_bytes(plan: Plan, row: Row[Any]) -> int:
-    return bytes_needed(_files(plan, row, row.payload) * SMALL if row.payload else row.space)
+    return bytes_needed(_files(plan, row, row.payload) * SMALL_FILE_SPACE if row.payload else row.space)
 
 
 def _files(plan: Plan, row: Row[Any], payload: Payload) -> int:

@@ -18,7 +18,7 @@ __all__ = ("Blobs", "blobs", "blocking", "files", "in_store", "write_random")
 
 MaterialT = TypeVar("MaterialT")
 
-_PIECE = 8 << 20
+_WRITE_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def in_store(
 def write_random(path: Path, size: int) -> None:
     """Make a file of random bytes, on the disk and in the page cache."""
     with path.open("wb") as file:
-        for at in range(0, size, _PIECE):
-            file.write(os.urandom(min(_PIECE, size - at)))
+        for at in range(0, size, _WRITE_BYTES):
+            file.write(os.urandom(min(_WRITE_BYTES, size - at)))
         file.flush()
         os.fsync(file.fileno())
 

@@ -36,7 +36,7 @@ __all__ = ("main",)
 
 _MIB = 1 << 20
 _SIZES = (128 * _MIB, 1024 * _MIB)
-_SMALL, _SMALL_SIZE = 500, 4096
+_BLOBS, _BLOB_BYTES = 500, 4096
 _INFOS, _AT_ONCE = 6400, 64
 _NAMES = ("own store", "our service")
 
@@ -145,11 +145,11 @@ def _import(daemon: Daemon, name: str, archive: Path, times: Times) -> None:
 
 
 async def _small(address: str, name: str, times: Times) -> None:
-    blobs = [secrets.token_bytes(_SMALL_SIZE) for _ in range(_SMALL)]
+    blobs = [secrets.token_bytes(_BLOB_BYTES) for _ in range(_BLOBS)]
     async with RemoteStore(address) as store, store.lease() as leased:
-        with _timed(times, f"write {_SMALL} x 4 KiB", name):
+        with _timed(times, f"write {_BLOBS} x 4 KiB", name):
             found = [one.result.digest async for one in leased.put_many(blobs)]
-        with _timed(times, f"read {_SMALL} x 4 KiB", name):
+        with _timed(times, f"read {_BLOBS} x 4 KiB", name):
             for digest in found:
                 await store.get(digest)
 
@@ -157,7 +157,7 @@ async def _small(address: str, name: str, times: Times) -> None:
 async def _info(address: str, name: str, times: Times) -> None:
     async with RemoteStore(address) as store:
         # A containerd collects soon after a deletion only, and there is none meanwhile.
-        digest = (await store.put(secrets.token_bytes(_SMALL_SIZE))).digest
+        digest = (await store.put(secrets.token_bytes(_BLOB_BYTES))).digest
 
         async def ask(count: int) -> None:
             for _ in range(count):

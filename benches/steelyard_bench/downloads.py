@@ -41,7 +41,7 @@ PAIRS = ((MANY, MANY_ALONE), (LARGE, LARGE_ALONE), (LARGE, PUT), (LARGE, HASH), 
 MANY_GOAL, LARGE_GOAL, PUT_GOAL = 1.2, 1.15, 1.3
 """`fetch_many` beside httpx2; `fetch` beside httpx2 or beside `put`, whichever of the two takes longer by its goal."""
 
-_SMALL_BYTES = 4096
+_FILE_BYTES = 4096
 _PIECE_BYTES = 1 << 20
 
 
@@ -108,13 +108,13 @@ async def _measure(options: argparse.Namespace) -> list[str]:
             found = await _rounds(contestants, ground, rounds, options.size)
         seen = await run(look, ground.folder)
     where = f"{seen.filesystem}; {seen.cores} cores, {seen.processor}; load {seen.load:.2f}"
-    what = f"{options.files} files of {_text.size(_SMALL_BYTES)}, one of {_text.size(options.size)}; {options.backend}"
+    what = f"{options.files} files of {_text.size(_FILE_BYTES)}, one of {_text.size(options.size)}; {options.backend}"
     return _table(found, f"{what}; {where}; Steelyard at {seen.commit}")
 
 
 def _make_files(files: Path, count: int, size: int) -> None:
     for number in range(count):
-        (files / f"{number}").write_bytes(f"file {number} ".encode().ljust(_SMALL_BYTES, b"."))
+        (files / f"{number}").write_bytes(f"file {number} ".encode().ljust(_FILE_BYTES, b"."))
     with (files / "large").open("wb") as file:
         for _ in range(size // _PIECE_BYTES):
             file.write(os.urandom(_PIECE_BYTES))
@@ -138,7 +138,7 @@ async def _many_alone(urls: Sequence[str], connections: int, _: Path) -> None:
         async def one(url: str) -> None:
             async with free:
                 response = await client.get(url, headers={"Accept-Encoding": "identity"})
-                assert _SMALL_BYTES == len(response.content)
+                assert _FILE_BYTES == len(response.content)
 
         async with anyio.create_task_group() as tasks:
             for url in urls:

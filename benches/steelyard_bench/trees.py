@@ -24,7 +24,7 @@ import anyio
 from steelyard.local import LocalStore
 from steelyard_bench import _text
 from steelyard_bench._disks import KINDS, Disk, DiskError, bytes_needed, fresh
-from steelyard_bench._ground import LARGE, SMALL, Ground, check_space, open_ground, settle
+from steelyard_bench._ground import LARGE, SMALL_FILE_SPACE, Ground, check_space, open_ground, settle
 from steelyard_bench._inside import debug_build, run
 from steelyard_bench._machine import Machine, look
 
@@ -61,7 +61,7 @@ async def _measure_tree(options: argparse.Namespace) -> None:
         LIST: partial(_list, files),
         COPY: partial(_copy, options.tree.absolute()),
     }
-    needed = large + runs * sum(SMALL + min(size, LARGE) for size in sizes)
+    needed = large + runs * sum(SMALL_FILE_SPACE + min(size, LARGE) for size in sizes)
     async with _ground(options.directory.absolute(), options.fresh, needed) as ground:
         check_space(ground.folder, large=large, small=small)
         machine = await run(look, ground.folder)

@@ -138,7 +138,7 @@ WRITES = [*WITHOUT_LEASE, put_large_document, import_image, set_name, set_root, 
 def small_uploads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let larger blobs take the way of an upload in parts."""
     for module in ("_components", "_store", "_uploads"):
-        monkeypatch.setattr(f"steelyard.objects.{module}.SMALL", 2000)
+        monkeypatch.setattr(f"steelyard.objects.{module}.ONE_REQUEST_BYTES", 2000)
     monkeypatch.setattr("steelyard.objects._uploads._LEAST_PART", 1000)
 
 

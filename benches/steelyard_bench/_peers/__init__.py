@@ -29,7 +29,7 @@ MaterialT = TypeVar("MaterialT")
 _MANY = 256
 """From so many files on, a process for each would be what is measured."""
 
-_SMALL = 1 << 20
+_THREADS_FROM = 1 << 20
 """Below this, threads of Python only wait for each other."""
 
 
@@ -53,7 +53,7 @@ def storing(
         section: of the row.
         synced_threads: how many threads the plain way with its syncs has, where its calls are independent.
     """
-    threads = 1 if payload.count == 1 or payload.size < _SMALL else 2 * (os.cpu_count() or 1)
+    threads = 1 if payload.count == 1 or payload.size < _THREADS_FROM else 2 * (os.cpu_count() or 1)
     peers = (
         packages.plain_put(synced_threads or threads, durable=True),
         ctr_import() if payload.count >= _MANY else ctr_ingest(threads),

@@ -81,5 +81,5 @@ def _refused(error: OSError) -> int:
     if code is not Exit.BROKEN_PIPE:
         full = error.errno in {errno.EMFILE, errno.ENFILE}
         subject = os.fsdecode(error.filename) if error.filename is not None else "" if full else streams.OUTPUT
-        streams.tell(f"steelyard: error: {error.strerror or error}" + (f": {subject}" if subject else ""))
+        streams.write_stderr(f"steelyard: error: {error.strerror or error}" + (f": {subject}" if subject else ""))
     return int(code)

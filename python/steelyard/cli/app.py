@@ -9,7 +9,7 @@ from steelyard import __version__
 from steelyard.cli.commands import COMMANDS, GROUPS, LOOKS, OPTIONS, CommandLine, Options, function_of, split
 from steelyard.cli.parameters import arguments_of, paragraphs_of
 from steelyard.cli.parse import NotUnderstood, parse, similar
-from steelyard.cli.streams import tell
+from steelyard.cli.streams import write_stderr
 
 __all__ = ("launch",)
 
@@ -105,5 +105,7 @@ def _run(line: CommandLine, words: Sequence[str]) -> int:
 def _refuse(message: str, command: str) -> int:
     from steelyard.cli.printing import printable  # noqa: PLC0415 - for mistakes only
 
-    tell(f"steelyard: error: {printable(message)}", f"  next: steelyard {command}{' ' if command else ''}--help")
+    write_stderr(
+        f"steelyard: error: {printable(message)}", f"  next: steelyard {command}{' ' if command else ''}--help"
+    )
     return 2

@@ -285,14 +285,14 @@ class Context:
             yield store
 
     async def with_blocking(
-        self, work: Callable[[BlockingStore], ResultT], *, change: bool = False, tell: bool = True
+        self, work: Callable[[BlockingStore], ResultT], *, change: bool = False, print_notes: bool = True
     ) -> ResultT:
         """Open the store on this machine's disk, call `work` with its blocking core, and close it, in one call.
 
         Args:
             work: called on a thread, or in place without an event loop.
             change: see `open_local`, which raises the same.
-            tell: print the store's notes on its own problems.
+            print_notes: print the store's notes on its own problems.
         """
         from steelyard.local.blocking import BlockingStore  # noqa: PLC0415 - as above
 
@@ -303,7 +303,7 @@ class Context:
                 return store.notes(), work(store)
 
         notes, result = await self.call(opened)
-        for note in notes if tell else ():
+        for note in notes if print_notes else ():
             self.note(note)
         return result
 

@@ -54,11 +54,11 @@ async def doctor(
     report["store"] = facts
     try:
         if rebuild:
-            rebuilt = await context.with_blocking(lambda store: store.rebuild(), change=True, tell=False)
+            rebuilt = await context.with_blocking(lambda store: store.rebuild(), change=True, print_notes=False)
         if is_object_storage(place):
             await examine(context, facts, checks)
         else:
-            checks = await context.with_blocking(partial(_checks, context), tell=False)
+            checks = await context.with_blocking(partial(_checks, context), print_notes=False)
     except (SteelyardError, OSError) as error:
         found = explain(error, program=context.program)
         helps = not (isinstance(error, NotFound) and error.kind == "store")  # this command is the next step there

@@ -18,7 +18,7 @@ from steelyard.cli import stdio
 from steelyard.cli.meter import Meter
 from steelyard.cli.names import human_size
 from steelyard.cli.printing import printable
-from steelyard.cli.streams import tell
+from steelyard.cli.streams import write_stderr
 from steelyard.model import OnProgress
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Display:
         if self.mode == "live":
             self._draw(self._meter)
         else:
-            tell(self.plain_line(self._meter))
+            write_stderr(self.plain_line(self._meter))
 
     def say(self, *lines: str) -> None:
         """Write lines to standard error, while the display is paused at the end of the pause."""
@@ -108,7 +108,7 @@ class Display:
             self._waiting += lines
             return
         self.erase()
-        tell(*lines)
+        write_stderr(*lines)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -124,7 +124,7 @@ class Display:
         finally:
             self._paused = False
             waiting, self._waiting = self._waiting, []
-            tell(*waiting)
+            write_stderr(*waiting)
 
     def erase(self) -> None:
         """Erase the live line."""

@@ -12,7 +12,7 @@ import os
 import sys
 from contextlib import suppress
 
-__all__ = ("OUTPUT", "finish", "prepare", "tell")
+__all__ = ("OUTPUT", "finish", "prepare", "write_stderr")
 
 STDIN, STDOUT, STDERR = range(3)
 
@@ -65,7 +65,7 @@ def prepare() -> None:
         sys.stderr = _Messages(sys.stderr.buffer, encoding=encoding, errors="backslashreplace", line_buffering=True)
 
 
-def tell(*lines: str) -> None:
+def write_stderr(*lines: str) -> None:
     """Write lines to standard error."""
     for line in lines:
         print(line, file=sys.stderr)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from steelyard.cli.app import launch
 from steelyard.cli.commands import COMMANDS, GROUPS
 from steelyard.cli.parameters import Parameter
-from steelyard.cli.streams import tell
+from steelyard.cli.streams import write_stderr
 
 FILTERS = """\
 A filter is one text of selectors joined by commas; all of them must hold. Several filters are alternatives.
@@ -65,7 +65,7 @@ def help_(*words: Annotated[str, Parameter(name="TOPIC")]) -> None:
     }
     if topic not in texts:
         known = ", ".join([*texts, *COMMANDS])
-        tell(f"steelyard: error: help {topic!r}: expected one of {known}", "  next: steelyard --help")
+        write_stderr(f"steelyard: error: help {topic!r}: expected one of {known}", "  next: steelyard --help")
         sys.exit(2)
     print(texts[topic](), end="")
 

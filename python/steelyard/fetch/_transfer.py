@@ -241,12 +241,12 @@ class Transfer:
         proof = self._proof_of(answer)
         first: list[Buffer] = []
         size, broken = 0, None
-        if self._total is None or self._total <= _SMALL_BYTES:
+        if self._total is None or self._total <= _IN_MEMORY_BYTES:
             try:
                 async for piece in answer.pieces:
                     first.append(piece)
                     size += len(memoryview(piece))
-                    if size > _SMALL_BYTES:
+                    if size > _IN_MEMORY_BYTES:
                         break
                 else:
                     return self._whole(first, size, answer)

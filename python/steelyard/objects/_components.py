@@ -21,7 +21,7 @@ from steelyard.objects._names import ObjectImageNames
 from steelyard.objects._puts import Puts
 from steelyard.objects._records import Records
 from steelyard.objects._requests import Requests
-from steelyard.objects._uploads import SMALL, Sealed, Uploads
+from steelyard.objects._uploads import ONE_REQUEST_BYTES, Sealed, Uploads
 from steelyard.objects._values import NameValue
 from steelyard.objects._verify import Verification
 from steelyard.objects._watch import Watch
@@ -54,7 +54,7 @@ class Components:
 
     async def commit(self, sealed: Sealed, options: CommitOptions) -> Info | None:
         """Make sealed bytes a blob, and return its info, or None if it is stored already."""
-        if sealed.size <= SMALL:
+        if sealed.size <= ONE_REQUEST_BYTES:
             return await self.puts.store(sealed.digest, await run(sealed.read), options.labels)
 
         async def write() -> Info | None:

@@ -19,7 +19,7 @@ from steelyard.errors import AlreadyExists, SteelyardError, UnexpectedDigest, Un
 from steelyard.hashing import digest_of
 from steelyard.model import Info, PutResult, Source
 from steelyard.objects._file import ChangedError, LargeFile, large_file
-from steelyard.objects._uploads import SMALL, Sealed
+from steelyard.objects._uploads import ONE_REQUEST_BYTES, Sealed
 from steelyard.options import CommitOptions, PutOptions, name_of
 
 __all__ = ("put_file",)
@@ -52,7 +52,7 @@ async def put_file(
     """
     if options.verify:
         return None
-    async with large_file(source, more=SMALL) as file:
+    async with large_file(source, more=ONE_REQUEST_BYTES) as file:
         if file is None:
             return None
         if options.size not in {None, file.range.size}:

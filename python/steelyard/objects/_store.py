@@ -54,7 +54,7 @@ from steelyard.objects._put_file import put_file
 from steelyard.objects._reader import ObjectReader, read_whole
 from steelyard.objects._requests import MARKED, Requests
 from steelyard.objects._upkeep import Upkeep
-from steelyard.objects._uploads import SMALL, Sealed
+from steelyard.objects._uploads import ONE_REQUEST_BYTES, Sealed
 from steelyard.objects._writer import ObjectWriter
 from steelyard.options import CommitOptions, IngestOptions, PutOptions, check_size
 from steelyard.transfer._batched import Item, Sent, put_batched
@@ -349,7 +349,7 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         """Store a source. Without a ref, sources of up to 8 MiB and large files need no space in the spool."""
         opened = self._changeable("put")
         if options.ref is None:
-            whole = await small(source, most=SMALL)
+            whole = await small(source, most=ONE_REQUEST_BYTES)
             if whole is not None:
                 return await opened.puts.put(whole, options, self._enter)
             sent = await put_file(source, options, self.writer, self._commit, self._end)

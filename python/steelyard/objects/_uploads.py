@@ -24,7 +24,7 @@ from steelyard.objects._file import ChangedError, LargeFile
 from steelyard.objects._layout import blob_key
 from steelyard.objects._requests import Missing, Object, Requests
 
-__all__ = ("SMALL", "Sealed", "StorageErrors", "Uploads", "note_name", "part_size")
+__all__ = ("ONE_REQUEST_BYTES", "Sealed", "StorageErrors", "Uploads", "note_name", "part_size")
 
 SMALL = 8 << 20
 """The largest blob that is sent by one request."""
