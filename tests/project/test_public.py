@@ -191,13 +191,26 @@ def test_the_library_needs_anyio_and_msgspec_only() -> None:
 
 
 def test_every_rust_dependency_says_why() -> None:
-    for manifest in ("rust/core/Cargo.toml", "rust/py/Cargo.toml"):
-        lines = (ROOT / manifest).read_text().splitlines()
+    manifests = [*ROOT.glob("rust/*/Cargo.toml"), *ROOT.glob("benches/*/Cargo.toml")]
+    assert len(manifests) > 5
+    for manifest in manifests:
+        lines = manifest.read_text().splitlines()
         section = ""
         for previous, line in zip(["", *lines], lines, strict=False):
             section = line if line.startswith("[") else section
             if "dependencies" in section and re.match(r"[\w-]+ = ", line) and "path =" not in line:
                 assert previous.startswith("# "), f"{manifest}: {line}"
+
+
+def test_every_dependency_of_the_library_and_its_extras_says_why() -> None:
+    """Those of the tests are in the extra `dev`."""
+    text = (ROOT / "pyproject.toml").read_text()
+    project = tomllib.loads(text)["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *(package for extra in extras if extra != "dev" for package in extras[extra])]
+
+    assert len(wanted) > 5
+    assert [] == [line for line in wanted if not re.search(rf'^  "{re.escape(line)}",\s+# \w', text, re.MULTILINE)]
 
 
 def test_the_package_is_typed() -> None:

@@ -177,6 +177,20 @@ def test_every_sync_and_rename_says_what_a_power_cut_leaves() -> None:
     assert [] == untagged
 
 
+def test_every_sync_and_rename_in_python_says_what_a_power_cut_leaves() -> None:
+    calls = re.compile(
+        r"\bos\.(?:fsync|fdatasync|replace|rename|link)\(|\.(?:rename|hardlink_to)\(|\w*temporary\.replace\("
+    )
+    untagged = []
+    for name in _sources(".py", under=("python/",)):
+        lines = _text(name).splitlines()
+        for number, line in enumerate(lines):
+            if calls.search(line) and not any("DURABILITY:" in above for above in lines[max(0, number - 12) : number]):
+                untagged.append(f"{name}:{number + 1}: {line.strip()}")
+
+    assert [] == untagged
+
+
 def test_every_unsafe_says_why_it_is_safe() -> None:
     unsafe = re.compile(r"\bunsafe\s+(?:\{|impl|fn)")
     untagged = [place for name in _sources(".rs") for place in _untagged(name, unsafe, "SAFETY:", above=4)]

@@ -336,6 +336,7 @@ def _write(path: Path, flags: int, data: bytes) -> None:
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]
+        # DURABILITY: after a power cut before this sync, the data may end anywhere. `load` passes over an incomplete last line and over a damaged note.
         os.fdatasync(descriptor)
     finally:
         os.close(descriptor)
@@ -344,6 +345,7 @@ def _write(path: Path, flags: int, data: bytes) -> None:
 def _sync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
     try:
+        # DURABILITY: after a power cut before this sync, an entry of the directory may be missing.
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

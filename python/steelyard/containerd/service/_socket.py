@@ -68,6 +68,7 @@ class Place:
         status = self._private.lstat()
         _remove_stale(self.path)
         try:
+            # DURABILITY: not synced. A socket that a power cut leaves is stale, and the next service removes it.
             os.link(self._private, self.path, follow_symlinks=False)
         except FileExistsError:
             raise StorageError(errno.EADDRINUSE, operation="bind", path=str(self.path)) from None
