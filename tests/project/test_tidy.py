@@ -185,7 +185,7 @@ def test_every_sync_and_rename_in_python_says_what_a_power_cut_leaves() -> None:
     for name in _sources(".py", under=("python/",)):
         lines = _text(name).splitlines()
         for number, line in enumerate(lines):
-            if calls.search(line) and not any("DURABILITY:" in above for above in lines[max(0, number - 12) : number]):
+            if calls.search(line) and not any("DURABILITY:" in above for above in lines[max(0, number - 6) : number]):
                 untagged.append(f"{name}:{number + 1}: {line.strip()}")
 
     assert [] == untagged
