@@ -43,7 +43,7 @@ def blobs(disk: Path) -> list[Path]:
     return sorted(path for path in (disk / "store" / "blobs").rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("size", [64 << 10, 9 * MIB], ids=["one trip", "an ingest"])
+@pytest.mark.parametrize("size", [64 << 10, 9 * MIB], ids=["one hop", "an ingest"])
 async def test_a_full_disk_refuses_new_blobs_and_nothing_else(small_disk: Path, size: int) -> None:
     async with LocalStore(small_disk / "store") as store:
         first = await store.put(b"first", labels={"kept": "yes"})

@@ -1,4 +1,4 @@
-"""Reads of what the kernel has in memory: no trip to a thread, and no other answer than with one."""
+"""Reads of what the kernel has in memory: no hop, and the same results as with one."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ async def digest(store: LocalStore) -> Digest:
 
 
 @pytest.fixture
-def tells(tmp_path: Path) -> None:
-    """Skip where the file system does not say what it has in memory, as tmpfs: there every read takes a trip."""
+def shows_cache(tmp_path: Path) -> None:
+    """Skip where the file system does not say what it has in memory, as tmpfs: there every read takes a hop."""
     if not has_cached_reads(tmp_path):
         pytest.skip("the file system lacks RWF_NOWAIT")
 
 
-def trips() -> int:
+def hops() -> int:
     return calls.counts()["hops"]
 
 
@@ -48,10 +48,10 @@ def file(store: LocalStore, digest: Digest) -> Path:
     return store.path / "blobs" / digest.algorithm / digest.encoded
 
 
-@pytest.mark.usefixtures("tells")
-async def test_a_cached_range_takes_no_trip_to_a_thread(store: LocalStore, digest: Digest) -> None:
+@pytest.mark.usefixtures("shows_cache")
+async def test_a_cached_range_takes_no_hop(store: LocalStore, digest: Digest) -> None:
     async with store.reader_at(digest) as reader:
-        before = trips()
+        before = hops()
         memory = bytearray(1000)
         ranges = [await reader.read_at(offset, AT_ONCE) for offset in (0, 1, AT_ONCE, len(BYTES) - 10, len(BYTES))]
         filled = await reader.readinto_at(5, memory)
@@ -64,15 +64,15 @@ async def test_a_cached_range_takes_no_trip_to_a_thread(store: LocalStore, diges
             b"",
         ]
         assert (filled, bytes(memory)) == (1000, BYTES[5:1005])
-        assert trips() == before
+        assert hops() == before
 
 
 async def test_a_long_range_takes_one(store: LocalStore, digest: Digest) -> None:
     async with store.reader_at(digest) as reader:
-        before = trips()
+        before = hops()
 
         assert await reader.read_at(0, AT_ONCE + 1) == BYTES[: AT_ONCE + 1]
-        assert trips() == before + 1
+        assert hops() == before + 1
 
 
 async def test_what_is_not_in_memory_comes_from_the_disk(store: LocalStore, digest: Digest) -> None:
@@ -88,10 +88,10 @@ async def test_an_open_takes_no_trip_and_still_sees_that_another_store_deleted(
 ) -> None:
     async with store.reader_at(digest):
         pass
-    before = trips()
+    before = hops()
     async with store.reader_at(digest):
         pass
-    opened = trips() - before
+    opened = hops() - before
     async with LocalStore(store.path) as other:
         await other.delete(digest)
 
@@ -100,14 +100,14 @@ async def test_an_open_takes_no_trip_and_still_sees_that_another_store_deleted(
     assert opened == 0
 
 
-@pytest.mark.usefixtures("tells")
+@pytest.mark.usefixtures("shows_cache")
 async def test_a_small_blob_is_verified_without_a_trip(store: LocalStore) -> None:
     digest = (await store.put(b"small")).digest
     await store.get(digest)
-    before = trips()
+    before = hops()
 
     assert await store.get(digest) == b"small"
-    assert trips() == before
+    assert hops() == before
 
 
 async def test_a_small_damaged_blob_is_no_success(store: LocalStore) -> None:
@@ -165,11 +165,11 @@ async def test_the_last_close_of_a_deleted_blob_is_left_to_a_thread(store: Local
     """It frees the file, which takes as long as the file is large."""
     reader = await store.reader_at(digest)
     kept = await store.reader_at(digest)
-    before = trips()
+    before = hops()
     await reader.aclose()
-    without = trips() - before
+    without = hops() - before
     await store.delete(digest)
-    before = trips()
+    before = hops()
     await kept.aclose()
 
-    assert (without, trips() - before) == (0, 1)
+    assert (without, hops() - before) == (0, 1)

@@ -1,8 +1,12 @@
-"""The budget of thread hops of each call of a `LocalStore`. The gate of `benches/` counts the system calls of the same work."""
+"""The budget of thread hops of each call of a `LocalStore`, as `docs/architecture.md` has it.
+
+The gate of `benches/` counts the system calls of the same work.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
@@ -15,10 +19,22 @@ from anyio.lowlevel import checkpoint
 
 from steelyard import LocalStore, digest_of, open_writer
 from steelyard._runtime import calls
+from steelyard.local import many
+from steelyard.transfer import _batched as put_batches
 
 pytestmark = pytest.mark.anyio
 
 DATA = bytes(range(200)) * 10
+
+PAGE = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8")
+BUDGETS = dict(re.findall(r"^\| (.+?) \| (\d+(?: for each batch of up to \d+ \w+)?) \|$", PAGE, re.MULTILINE))
+PUT = int(BUDGETS["`put` of up to 8 MiB; puts at the same time share hops"])
+PUT_INGEST = int(BUDGETS["`put` of an iterable, or under a ref"])
+OPEN = int(BUDGETS["`writer`"])
+WRITE = int(BUDGETS["a `write` that fits into the write buffer"])
+OTHER_CALL = int(BUDGETS["`digest`, `sync`, `truncate` or `status` of a writer"])
+COMMIT = int(BUDGETS["`commit`, with another algorithm or `verify`, too"])
+LEAVE = int(BUDGETS["leaving the writer after its `commit`"])
 
 
 @pytest.fixture
@@ -49,14 +65,14 @@ async def test_a_writer_takes_a_hop_to_open_and_one_to_commit(
 ) -> None:
     opening = open_writer(store, "ref") if waits else store.writer("ref")
     with budget(2):
-        with budget(1):
+        with budget(OPEN):
             writer = await opening.__aenter__()
-        with budget(0):
+        with budget(WRITE):
             await writer.write(DATA[:1000])
             await writer.write(memoryview(DATA)[1000:])
-        with budget(1):
+        with budget(COMMIT):
             info = await writer.commit(**arguments)
-        with budget(0):
+        with budget(LEAVE):
             await opening.__aexit__(None, None, None)
 
     assert await store.get(info.digest) == DATA
@@ -69,7 +85,7 @@ async def test_a_commit_among_other_writers_takes_one_hop(store: LocalStore) -> 
         await other.write(data)
         await writer.write(data)
         assert writer._native.when_written(int) is not int
-        with budget(1):
+        with budget(COMMIT):
             info = await writer.commit()
 
     assert await store.get(info.digest) == data
@@ -78,25 +94,25 @@ async def test_a_commit_among_other_writers_takes_one_hop(store: LocalStore) -> 
 async def test_other_calls_of_a_writer_take_a_hop_each(store: LocalStore) -> None:
     async with store.writer("ref") as writer:
         await writer.write(DATA)
-        with budget(1):
+        with budget(OTHER_CALL):
             assert await writer.digest() == await digest_of(DATA)
-        with budget(1):
+        with budget(OTHER_CALL):
             await writer.sync()
-        with budget(1):
+        with budget(OTHER_CALL):
             await writer.truncate(10)
-        with budget(1):
+        with budget(OTHER_CALL):
             await writer.status()
 
 
 async def test_a_put_takes_one_hop_and_one_through_an_ingest_two(store: LocalStore, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"file")
-    with budget(1):
+    with budget(PUT):
         await store.put(b"bytes")
-    with budget(1):
+    with budget(PUT):
         await store.put(tmp_path / "file")
-    with budget(2):
+    with budget(PUT_INGEST):
         await store.put([b"pieces", b"of an iterable"])
-    with budget(2):
+    with budget(PUT_INGEST):
         await store.put(b"under a ref", ref="ref")
 
 
@@ -111,6 +127,18 @@ async def test_a_put_of_many_takes_a_hop_for_each_batch(store: LocalStore, is_as
     with budget(3):
         async with aclosing(store.put_many(sources() if is_async else blobs)) as results:
             assert len([result async for result in results]) == 600
+
+
+def test_the_page_gives_the_budgets_of_batches_and_cached_reads() -> None:
+    """The tests of `put_many`, `update_many`, `delete_many` and cached reads hold these."""
+    assert (
+        BUDGETS["`put_many`, an iterable or an async one"] == f"1 for each batch of up to {put_batches.BATCH} sources"
+    )
+    assert (
+        BUDGETS["`update_many`, `delete_many`, an iterable or an async one"]
+        == f"1 for each batch of up to {many.BATCH} blobs"
+    )
+    assert BUDGETS["a read from the page cache"] == "0"
 
 
 class SlowHash:

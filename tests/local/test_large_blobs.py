@@ -1,4 +1,4 @@
-"""Large blobs take one trip to a thread: it can be watched, ended early, and leaves nothing behind."""
+"""Large blobs take one hop: it reports progress, can be cancelled, and leaves nothing behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many puts at once share trips and flushes, and nothing else."""
+"""Many puts at once share hops and flushes, and nothing else."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ async def _put_many(store: LocalStore, seed: int, number: int, size: int) -> dic
 
 
 async def _crowd(store: LocalStore, seed: int, number: int, chance: random.Random) -> dict[str, None]:
-    """Put blobs of many sizes at the same time, so that they share trips and flushes."""
+    """Put blobs of many sizes at the same time, so that they share hops and flushes."""
     stored: dict[str, None] = {}
 
     async def put(each: int, size: int) -> None:
