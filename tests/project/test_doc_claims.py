@@ -49,6 +49,22 @@ def test_the_readme_names_the_packages_that_the_library_needs() -> None:
     assert set(named) == {re.split(r"\W", package)[0] for package in PROJECT["dependencies"]}
 
 
+def test_the_readme_names_functions_of_the_files_where_it_finds_them() -> None:
+    table = README.partition("| To find | Look in |")[2].partition("\n\n")[0]
+    wrong = []
+    for row in table.splitlines():
+        named = re.findall(r"`([^`]+)`", row)
+        files = [ROOT / name for name in named if "/" in name and (ROOT / name).is_file()]
+        code = "\n".join(file.read_text(encoding="utf-8") for file in files)
+        names = [name for name in named if re.fullmatch(r"\w+", name)]
+        wrong += [
+            name for name in names if not re.search(rf"\b(?:fn|def|class) {name}\b|^{name}\b.* = ", code, re.MULTILINE)
+        ]
+
+    assert [] == wrong
+    assert "give_name" in table
+
+
 def test_the_readme_names_the_oldest_python() -> None:
     assert f"Python {PROJECT['requires-python'].removeprefix('>=')} or newer" in README
 

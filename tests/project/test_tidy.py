@@ -205,6 +205,14 @@ def test_unsafe_stands_only_in_the_files_meant_for_it() -> None:
     assert set() == found - UNSAFE_FILES
 
 
+def test_tokio_starts_threads_for_object_storage_only() -> None:
+    starts = re.compile(r"\b(?:new_multi_thread|spawn_blocking)\b")
+    found = {name for name in _sources(".rs", under=("rust/",)) if starts.search(_text(name))}
+
+    assert "rust/objects/src/runtime.rs" in found
+    assert set() == {name for name in found if not name.startswith("rust/objects/src/")}
+
+
 def test_the_changelog_says_nothing_twice() -> None:
     """Merges of this file keep the lines of both sides: they may repeat a heading or an entry."""
     for release in re.split(r"^## ", _text("CHANGELOG.md"), flags=re.MULTILINE)[1:]:
