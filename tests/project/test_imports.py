@@ -64,6 +64,12 @@ BORDERS = {
     "native code": (("steelyard._native",), NATIVE),
     "event loops": (("asyncio", "outcome", "sniffio", "trio", "uvloop"), LOOPS),
     "threads": (("anyio.from_thread", "anyio.to_thread", "concurrent", "threading"), THREADS),
+    "clients of HTTP": (("httpcore2", "httpx2"), ("fetch/_hosts.py",)),
+    "web frameworks": (("fastapi", "starlette"), ("web/starlette.py",)),
+    "file systems": (("fsspec", "upath"), ("fs/",)),
+    "metrics": (("prometheus_client",), ("containerd/service/_metrics.py",)),
+    "progress on a terminal": (("rich",), ("cli/progress.py",)),
+    "the runner of tests": (("pytest",), ("testing/",)),
 }
 """Modules that only a few others may import, and those others."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -76,6 +77,21 @@ def test_names_of_the_disk_stand_in_format(core: Crate) -> None:
 
 def test_system_calls_get_names_from_format(core: Crate) -> None:
     assert [] == list(_made_names(core))
+
+
+def test_the_core_needs_no_python_and_no_other_crate_of_the_project() -> None:
+    manifest = tomllib.loads((RUST / "core" / "Cargo.toml").read_text())
+
+    assert set() == {name for name in manifest["dependencies"] if name.startswith(("pyo3", "steelyard"))}
+
+
+def test_the_yardsticks_share_no_code_with_the_store() -> None:
+    """Shared code would hide its faults. An example compares both."""
+    yardsticks = RUST.parent / "benches" / "yardsticks"
+    manifest = tomllib.loads((yardsticks / "Cargo.toml").read_text())
+
+    assert set() == {name for name in manifest["dependencies"] if name.startswith("steelyard")}
+    assert set() == {path for path in (yardsticks / "src").rglob("*.rs") if "steelyard_core" in path.read_text()}
 
 
 def _wrong_imports(crate: Crate, layers: tuple[set[str], ...]) -> Iterator[str]:

@@ -27,7 +27,22 @@ LEFT_OPEN = re.compile(r"\b(?:TO[D]O|FIX[M]E|X[X]X|todo[!]|unimplemented[!])")
 BANNED_WORDS = {
     *("upload", "session", "fsck", "tag", "pointer", "bucket", "checksum", "utils", "helpers", "misc"),
     # Former words for mechanisms. The glossary of docs/architecture.md has the present ones.
-    *("crew", "ring", "strip", "seat", "heir", "heirs", "keeper", "keeping", "farewell", "goodbye", "nicer"),
+    *(
+        "crew",
+        "ring",
+        "strip",
+        "seat",
+        "heir",
+        "heirs",
+        "keeper",
+        "keeping",
+        "farewell",
+        "goodbye",
+        "nicer",
+        "tell",
+        "gather",
+        "intake",
+    ),
 }
 
 OWN_WORDS = {
