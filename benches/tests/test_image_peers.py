@@ -53,7 +53,7 @@ async def test_a_peer_takes_every_layer_in(contestant: Contestant[Any], memory: 
 
 
 @pytest.mark.parametrize("contestant", [*_peers(17), *ROWS[17](TINY).contestants[:2]], ids=_id)
-async def test_everybody_gives_every_layer_out(contestant: Contestant[Any], memory: Path) -> None:
+async def test_each_contestant_returns_every_layer(contestant: Contestant[Any], memory: Path) -> None:
     images, place = await _round(17, contestant, memory)
     layers = {path.name for path in (images.layout / "blobs" / "sha256").iterdir()}
 

@@ -18,10 +18,10 @@ from .making import contestant, doing, names_in, row_of, sizes, spend
 
 
 class TestOrder:
-    def test_everybody_takes_one_turn_in_every_round(self) -> None:
+    def test_each_contestant_takes_one_turn_in_every_round(self) -> None:
         assert all(sorted(order("abcd", number)) == list("abcd") for number in range(9))
 
-    def test_everybody_is_first_and_last_as_often(self) -> None:
+    def test_each_contestant_is_first_and_last_equally_often(self) -> None:
         rounds = [order("abcd", number) for number in range(8)]
 
         assert [2, 2, 2, 2] == [sum(turns[0] == name for turns in rounds) for name in "abcd"]

@@ -90,7 +90,7 @@ async def test_a_socket_on_which_no_server_answers_is_replaced(short_path: Path)
         assert can_connect(path)
 
 
-async def test_a_socket_that_somebody_answers_on_is_left_alone(short_path: Path) -> None:
+async def test_a_socket_that_a_server_answers_on_is_not_removed(short_path: Path) -> None:
     path = short_path / "content.sock"
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(path))

@@ -62,8 +62,8 @@ async def test_who_watches_the_health_hears_of_the_end(short_path: Path) -> None
     )
 
 
-def test_watchers_of_the_health_have_seats_of_their_own(short_path: Path) -> None:
-    """Otherwise they could take all threads, for as long as they like."""
+def test_watchers_of_the_health_have_a_limit_of_their_own(short_path: Path) -> None:
+    """Without it they could use all calls, without a limit of time."""
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(Server(MemoryStore(), short_path / "s", calls=8)) as server,
@@ -82,7 +82,7 @@ def test_watchers_of_the_health_have_seats_of_their_own(short_path: Path) -> Non
         assert [] == list(connected.content.List(pb.ListContentRequest()))
 
 
-def test_reflection_tells_the_services_and_their_messages(content: Wire) -> None:
+def test_reflection_lists_the_services_and_their_messages(content: Wire) -> None:
     stub: Any = reflection_pb2_grpc.ServerReflectionStub(content.channel)
     questions = [
         reflection_pb2.ServerReflectionRequest(list_services=""),

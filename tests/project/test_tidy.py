@@ -56,8 +56,8 @@ OWN_WORDS = {
 tus has uploads and checksums. Methods that fsspec calls have its names."""
 
 BANNED_TEXT = re.compile(
-    r"\b(?:cr[e]w|h[e]irs?|n[i]cer|s[e]ats?|farew[e]ll|goodb[y]e|step_b[a]ck|leave_b[e]hind|at the d[o]or|told l[a]te|"
-    r"a[n]ew|(?:no|any|every|some)b[o]dy|whoe[v]er)\b",
+    r"(?:\b|_)(?:cr[e]w|h[e]irs?|n[i]cer|s[e]ats?|farew[e]ll|goodb[y]e|step_b[a]ck|leave_b[e]hind|at the d[o]or|told l[a]te|"
+    r"a[n]ew|(?:no|any|every|some)b[o]dy|whoe[v]er)(?:\b|_)",
     re.IGNORECASE,
 )
 """Former words and figures of speech, in prose and code."""

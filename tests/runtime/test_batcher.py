@@ -103,7 +103,7 @@ async def test_an_error_is_its_callers_alone() -> None:
 @pytest.mark.parametrize(
     ("function", "kind"), [(lambda items: items[1:], RuntimeError), (lambda _: 7, TypeError), (sum, TypeError)]
 )
-async def test_a_batch_that_fails_is_everybodys(function: Any, kind: type[Exception]) -> None:
+async def test_a_batch_that_fails_fails_all_its_calls(function: Any, kind: type[Exception]) -> None:
     crowd = Crowd(Batcher(function, most=10, most_bytes=10, at_once=1))
     async with anyio.create_task_group() as tasks:
         for number in range(5):

@@ -357,7 +357,7 @@ fn without_threads_every_job_is_refused_and_its_loop_notified() {
 }
 
 #[test]
-fn the_only_thread_that_could_be_started_serves_everybody() {
+fn the_only_thread_that_could_be_started_serves_all_callers() {
     check(|| {
         let (pool, home, gate) = (pool(2, 1), Loop::new(), Arc::new(Gate::new(0)));
         pool.submit((Job::Meets(Arc::clone(&gate), 2), Arc::clone(&home)));
