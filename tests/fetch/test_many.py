@@ -91,7 +91,7 @@ async def test_a_name_that_cannot_be_one_is_refused_before_the_request(server: S
 
 async def test_items_are_taken_as_results_are(server: Server) -> None:
     url = server.plan("/file", whole(b"same"))
-    taken = 0
+    taken = received = 0
 
     async def items() -> AsyncGenerator[str, None]:
         nonlocal taken
