@@ -122,7 +122,9 @@ def test_a_coding_and_a_wrong_digest_are_mismatches(server: Server, shell: Shell
         in shell.run("fetch", server.plan("/file", whole(b"a", Content_Encoding="gzip")), code=5).err
     )
     url = server.plan("/file", whole(b"a"))
-    assert "expected digest" in shell.run("fetch", url, "--expected", sha256(b"b"), code=5).err
+    refused = shell.run("fetch", url, "--expected", sha256(b"b"), code=5).err
+    assert "expected digest" in refused
+    assert "sha256sum" not in refused  # which reads files, not URLs
     shell.run("fetch", url, "--expected", sha256(b"a"))
 
 

@@ -178,7 +178,8 @@ def _next_step(error: BaseException, program: str, command: str | None, about: s
         case errors.UnexpectedDigest(expected=expected):
             # The digest of the source according to another program; sha256sum and b3sum are the usual names.
             algorithm = expected.algorithm.replace("blake3", "b3")
-            return f"{algorithm}sum {quoted(about)}" if about is not None and about != "-" else None
+            is_file = about is not None and about != "-" and "://" not in about
+            return f"{algorithm}sum {quoted(about)}" if about is not None and is_file else None
         case errors.OutOfRange(name=name):
             return f"{program} info {name.removeprefix('blob ')}"
         case errors.AlreadyExists(digest=digest):
