@@ -110,6 +110,38 @@ def test_what_is_in_the_way_is_named_and_the_rest_is_written(shell: Shell, own_t
     assert "" == shell.run("diff", "sources", "out").out
 
 
+def test_a_file_whose_blob_is_missing_is_named(shell: Shell, own_tree: Path) -> None:
+    shell.run("put", "-r", "src", "--name", "sources")
+    blob = sha256(PROGRAM)
+    shell.run("rm", "--force", blob)
+    done = shell.run("checkout", "sources", "out", code=3)
+
+    assert f"error: run: blob {blob}: not found" in done.err
+    assert ["D  run"] == shell.run("diff", "sources", own_tree.parent / "out", code=1).lines
+
+
+def test_all_failures_are_counted_beyond_those_that_are_listed(shell: Shell) -> None:
+    for number in range(101):
+        (shell.home / "many" / str(number)).mkdir(parents=True)
+        (shell.home / "many" / str(number) / "file").write_bytes(b"1")
+    shell.run("put", "-r", "many", "--name", "many")
+    shutil.rmtree(shell.home / "many")
+    (shell.home / "many").mkdir()
+    for number in range(101):
+        (shell.home / "many" / str(number)).write_bytes(b"in the way")
+    done = shell.run("checkout", "many", "many", code=3)
+
+    assert "error: checkout: Not a directory: many/0/file\n  next: ls -ld many/0\n" in done.err
+    assert "steelyard: 101 entries of the tree could not be written; the first 100 errors follow" in done.err
+
+
+def test_a_file_in_the_place_of_the_directory_is_named(shell: Shell, own_tree: Path) -> None:
+    shell.run("put", "-r", "src", "--name", "sources")
+    done = shell.run("checkout", "sources", own_tree / "run", code=1)
+
+    assert f"error: checkout: File exists: {own_tree}/run" in done.err
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -15,7 +15,7 @@ from steelyard._places import has_blobs, is_address, is_object_storage, objects_
 from steelyard.cli import stdio
 from steelyard.cli.addresses import NoStore, check_new_root, open_remote
 from steelyard.cli.exits import Exit, combined
-from steelyard.cli.explain import Report, explain, leaves
+from steelyard.cli.explain import Report, explain, leaves, path_of
 from steelyard.cli.meter import Meter
 from steelyard.cli.output import Output
 from steelyard.cli.printing import printable, quoted
@@ -154,7 +154,7 @@ class Context:
     def fail(self, error: BaseException, *, about: str | None = None, helps: bool = True) -> None:
         """Report an error, and the next step unless that is the same command. The exit code will not be 0."""
         for leaf in leaves(error):
-            report = explain(leaf, program=self.program, command=self.command, about=about)
+            report = explain(leaf, program=self.program, command=self.command, about=about or path_of(leaf))
             if not helps:
                 report = msgspec.structs.replace(report, next_step=None)
             self.failures.append(report)

@@ -16,7 +16,10 @@ from steelyard.cli.records import ErrorRecord
 from steelyard.cli.streams import OUTPUT
 from steelyard.options import looks_like_content
 
-__all__ = ("NoSource", "Report", "UsageError", "explain", "leaves")
+__all__ = ("NoSource", "Report", "UsageError", "explain", "leaves", "path_of")
+
+_FILE = "file: "
+"""The start of the note of `checkout` and `put_tree` about a file."""
 
 _OBJECTS = ("collecting/", "documents/", "images/", "labels/", "leased/", "leases/", "protected/", "settings/", "s3://")
 """The first letters of what is damaged in a bucket, blobs aside. Nothing rebuilds that."""
@@ -115,6 +118,12 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
             yield from leaves(part)
     else:
         yield error
+
+
+def path_of(error: BaseException) -> str | None:
+    """Return the path of the file of a tree that failed, or None. Such an error may name a blob only; its note has the path."""
+    notes = (note.removeprefix(_FILE) for note in getattr(error, "__notes__", ()) if note.startswith(_FILE))
+    return next(notes, None)
 
 
 def _message(error: BaseException) -> str:
@@ -233,7 +242,7 @@ def _next_step_of_system(error: BaseException, program: str, command: str | None
             return f"df -h {name}" if is_disk else f"{program} stat"
         case Exit.PERMISSION | Exit.USAGE:
             return f"ls -ld {name}" if name else f"{program} doctor"
-        case Exit.NOT_FOUND if isinstance(error, errors.StorageError) and error.operation != "export":
+        case Exit.NOT_FOUND if isinstance(error, errors.StorageError) and error.operation not in {"export", "checkout"}:
             return f"{program} doctor"
         case Exit.NOT_FOUND | Exit.ERROR if command == "put" and isinstance(path, str) and _is_text(path):
             return f"printf %s {quoted(path)} | {program} put -" if len(path) < 100 else f"{program} put - < FILE"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -72,15 +72,16 @@ async def checkout(
     context.on_interrupt(f"whole files are kept; go on with: {context.same_command}")
     async with context.open_store() as store:
         image = await find_image(store, name)
-        found = await check_out(
-            store,
-            image.name,
-            path,
-            delete=delete,
-            hard_links=hard_links,
-            owners=owners,
-            on_progress=meter.observe,
-        )
+        with _counting_failures(context):
+            found = await check_out(
+                store,
+                image.name,
+                path,
+                delete=delete,
+                hard_links=hard_links,
+                owners=owners,
+                on_progress=meter.observe,
+            )
     digest = str(found.target.digest)
     counts = {"files": found.files, "bytes": found.bytes, "written": found.written, "removed": found.removed}
     context.counts.update(counts)
@@ -90,6 +91,17 @@ async def checkout(
         f"{counted(found.files, 'file')}, {amount(found.bytes)}: {found.written} written"
         + (f", {found.removed} removed" if found.removed else "")
     )
+
+
+@contextmanager
+def _counting_failures(context: Context) -> Iterator[None]:
+    """Print at the end how many entries failed: the group has the first errors only."""
+    try:
+        yield
+    except ExceptionGroup as error:
+        if len(error.exceptions) > 1:
+            context.conclude(error.message)
+        raise
 
 
 async def ls_tree(
@@ -209,18 +221,19 @@ async def put_named(
     context.on_interrupt(f"no name was set; files that were stored are kept; go on with: {context.same_command}")
     await run(os.listdir, source)  # raises if there is no directory, before a store is made
     async with context.open_store(create=True) as store:
-        found = await put_tree(
-            store,
-            source,
-            name=name,
-            algorithm=algorithm or DEFAULT_ALGORITHM,
-            times=times,
-            owners=owners,
-            cache=cache_path() / "trees",
-            reread=reread,
-            leave_out=None if is_address(context.settings.store.value) else context.settings.store_path,
-            on_progress=meter.observe,
-        )
+        with _counting_failures(context):
+            found = await put_tree(
+                store,
+                source,
+                name=name,
+                algorithm=algorithm or DEFAULT_ALGORITHM,
+                times=times,
+                owners=owners,
+                cache=cache_path() / "trees",
+                reread=reread,
+                leave_out=None if is_address(context.settings.store.value) else context.settings.store_path,
+                on_progress=meter.observe,
+            )
     digest = str(found.target.digest)
     counts = {each: getattr(found, each) for each in ("files", "links", "bytes", "read", "new")}
     context.counts.update(counts)

@@ -79,6 +79,7 @@ async def checkout(
             its path.
         NotFound, InvalidDocument, LimitExceeded, DataCorrupt: as in `tree_of` and `Tree.entries`. The entries before the error are
             written.
+        StorageError: `path` cannot be made, opened or written to.
 
     Cancellation:
         Files that were written stay.

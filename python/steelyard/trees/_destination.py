@@ -53,21 +53,27 @@ class Destination:
     Attributes:
         removed: the number of files, links and directories that were removed.
         failed: the files, links and directories that could not be removed, each with the error.
+
+    Raises:
+        StorageError: the directory cannot be made, opened or written to.
     """
 
     def __init__(self, path: str, tree: str, *, delete: bool = False, check_names: bool = False) -> None:
-        os.makedirs(path, exist_ok=True)  # noqa: PTH103  # a path as the caller named it
         self._path, self._tree, self._delete = path, tree, delete
-        self._stack = [_Open("", os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))]
+        self._stack: list[_Open] = []
         self._folds = False
         self.removed = 0
         self.failed: list[tuple[OSError, Entry]] = []
-        if check_names:
-            try:
+        try:
+            os.makedirs(path, exist_ok=True)  # noqa: PTH103  # a path as the caller named it
+            self._stack.append(_Open("", os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)))
+            if check_names:
                 self._folds = _folds_names(self._stack[0].file)
-            except BaseException:
-                self.close()
-                raise
+        except BaseException as error:
+            self.close()
+            if isinstance(error, OSError):
+                raise StorageError.of(error, operation="checkout", path=path) from error
+            raise
 
     def close(self) -> None:
         """Close all directories."""
