@@ -293,6 +293,10 @@ impl Ingest for PythonIngest {
         self.0.run("write", (data,))
     }
 
+    fn sync(&self) -> Result<()> {
+        self.0.run("sync", ())
+    }
+
     fn truncate(&self, size: u64) -> Result<()> {
         self.0.run("truncate", (size,))
     }

@@ -35,7 +35,7 @@ from steelyard.transfer._source import hash_piece
 
 __all__ = ("RemoteWriter",)
 
-_STAT, _WRITE, _COMMIT = 0, 1, 2
+_STAT, _WRITE, _COMMIT, _SYNC = 0, 1, 2, 3
 
 ResultT = TypeVar("ResultT")
 
@@ -113,14 +113,14 @@ class RemoteWriter(ProcessBound, Writer):
         Raises:
             Unsupported: the ingest was resumed, and the server computes another algorithm than the writer's.
         """
-        await self.sync()
+        await self._arrived()
         if self._hasher is not None:
             return self._hasher.digest()
         await self._ask_digest()
         return self._found()
 
     async def status(self) -> Status:
-        await self.sync()
+        await self._arrived()
         return await self._ask_status()
 
     async def truncate(self, size: int) -> None:
@@ -149,7 +149,12 @@ class RemoteWriter(ProcessBound, Writer):
             await self._answer(self._stream.answered(self._stream.send({"action": _WRITE})))
 
     async def sync(self) -> None:
-        """Wait until the server has all bytes accepted so far. The server decides which failures they survive."""
+        """Make all bytes accepted so far durable in the service of Steelyard. A containerd has received them then, and decides the rest."""
+        await self._arrived()
+        await self._answer(self._stream.answered(self._stream.send({"action": _SYNC, "offset": self._sent})))
+
+    async def _arrived(self) -> None:
+        """Wait until the server has all bytes accepted so far."""
         self._check()
         self._flush()
         await checkpoint()

@@ -299,6 +299,9 @@ class _Ingest:
         # CANCEL: after a timeout the ingest holds a part of the data, and its offset shows how much.
         self._loop.run(lambda: self._writer.write(data))
 
+    def sync(self) -> None:
+        self._loop.run(self._writer.sync)
+
     def truncate(self, size: int) -> None:
         self._loop.run(lambda: self._writer.truncate(size))
 

@@ -30,6 +30,9 @@ const GATHERED: usize = 1 << 20;
 const WRITE: i32 = WriteAction::Write as i32;
 const COMMIT: i32 = WriteAction::Commit as i32;
 
+/// An action of our own client. The answer comes when the bytes so far are durable. A containerd answers it like STAT.
+const SYNC: i32 = 3;
+
 /// Serve a Write call.
 ///
 /// However the call ends, the ingest is closed. Its bytes are kept, unless it was committed or aborted.
@@ -113,6 +116,7 @@ impl Stream {
         let appends = matches!(action, WRITE | COMMIT);
         let Some(rest) = rest else {
             if !appends
+                && action != SYNC
                 && let Some(last) = &self.last
                 && !(last.digest.is_empty() && last.offset > 0)
                 // An empty push fails if the ingest was aborted, and does not wait. Other stores return `Short`.
@@ -252,6 +256,9 @@ impl Stream {
                 if !data.is_empty() {
                     ingest.write(&data)?;
                 }
+            }
+            if action == SYNC {
+                ingest.sync()?;
             }
             if action != COMMIT {
                 return response(&*ingest, action, total);

@@ -248,6 +248,10 @@ impl Ingest for CoreIngest {
         self.flush_here();
     }
 
+    fn sync(&self) -> Result<()> {
+        Ok(CoreIngest::sync(self)?)
+    }
+
     fn truncate(&self, size: u64) -> Result<()> {
         Ok(CoreIngest::truncate(self, size)?)
     }

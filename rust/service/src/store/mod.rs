@@ -124,6 +124,8 @@ pub trait Ingest: Send + Sync {
     }
     /// Write the accepted bytes.
     fn flush(&self) {}
+    /// Make all bytes so far durable.
+    fn sync(&self) -> Result<()>;
     /// Cut the ingest to its first `size` bytes.
     fn truncate(&self, size: u64) -> Result<()>;
     /// Publish the ingest under its digest. Also closes it, in case of an error too.
