@@ -1,6 +1,6 @@
 //! The body of an object, received by as few requests as possible, and returned in pieces.
 //!
-//! The task of a body receives up to `AHEAD` bytes ahead of its reader, which are hashed meanwhile. If the connection breaks, the
+//! The task of a body receives up to `READ_AHEAD_BYTES` bytes ahead of its reader, which are hashed meanwhile. If the connection breaks, the
 //! task requests the rest. The task ends, and returns its connection, when the reader takes nothing for `REST`, or when the reader
 //! is behind and other bodies wait. The next call of the reader starts it again.
 
@@ -25,10 +25,10 @@ use crate::request::Request;
 use crate::runtime::{Limits, SLOWEST};
 
 /// The most bytes that are received ahead of the reader.
-const AHEAD: usize = 4 << 20;
+const READ_AHEAD_BYTES: usize = 4 << 20;
 
 /// The least bytes for which a waiting reader is notified, unless the task ends.
-const PIECE: usize = 1 << 20;
+const WAKE_BYTES: usize = 1 << 20;
 
 /// The bytes after which all attempts are allowed again, and the deadline starts again.
 const STEP: u64 = 4 << 20;
@@ -113,7 +113,7 @@ impl Body {
             taken.push(bytes);
         }
         state.size -= most - left;
-        let has_room = was > AHEAD / 2 && state.size <= AHEAD / 2;
+        let has_room = was > READ_AHEAD_BYTES / 2 && state.size <= READ_AHEAD_BYTES / 2;
         drop(state);
         if has_room {
             self.0.room.notify_one();
@@ -208,14 +208,14 @@ impl Shared {
     async fn receive_rest(&self, bucket: &Bucket, limits: &Limits, tag: Option<String>, seconds: u64) -> Result<Ended> {
         let (Ok(_body), Ok(_bytes), Ok(_place)) = (
             limits.bodies.acquire().await,
-            limits.bytes.acquire_many(Limits::units(AHEAD)).await,
+            limits.bytes.acquire_many(Limits::units(READ_AHEAD_BYTES)).await,
             limits.requests.acquire().await,
         ) else {
             return Err(Error::late(seconds));
         };
         let offset = self.state().offset;
         // If other bodies wait, request only as many bytes as the reader has room for.
-        let end = if limits.is_crowded() { self.end.min(offset + AHEAD as u64) } else { self.end };
+        let end = if limits.is_crowded() { self.end.min(offset + READ_AHEAD_BYTES as u64) } else { self.end };
         let range = offset..end;
         let mut patience = Patience::new(seconds);
         let options =
@@ -234,7 +234,7 @@ impl Shared {
             if let Some(hashing) = &self.hashing {
                 hashing.has_room().await;
             }
-            if waiting >= AHEAD && offset < end && !self.has_room(limits).await {
+            if waiting >= READ_AHEAD_BYTES && offset < end && !self.has_room(limits).await {
                 return Ok(Ended::Rests);
             }
         }
@@ -264,7 +264,7 @@ impl Shared {
         state.ready.push_back(bytes);
         let (size, offset) = (state.size, state.offset);
         drop(state);
-        if size >= PIECE {
+        if size >= WAKE_BYTES {
             self.notify(Ok(Outcome::Done));
         }
         (size, offset)
@@ -273,7 +273,7 @@ impl Shared {
     /// Wait until half of the room is free. Return false if the task should return its connection first.
     async fn has_room(&self, limits: &Limits) -> bool {
         let began = Instant::now();
-        while self.state().size > AHEAD / 2 {
+        while self.state().size > READ_AHEAD_BYTES / 2 {
             if limits.is_crowded() || began.elapsed() >= REST {
                 return false;
             }

@@ -255,7 +255,7 @@ async fn serve(socket: Socket, buffers: Buffers, shared: &Arc<Shared>) {
     let outgoing = socket.outgoing();
     let mut served = pin!(serve_calls(socket, buffers, shared));
     poll_fn(|context| {
-        outgoing.begin_turn();
+        outgoing.begin_receiving();
         let served = served.as_mut().poll(context);
         // The next read or write reports a failure again.
         drop(outgoing.poll_send(context));

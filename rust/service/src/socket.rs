@@ -31,7 +31,7 @@ const RECEIVED: usize = 64 << 10;
 
 /// The frames after which other connections have a turn, and the number of bytes that count as one frame. A turn has enough frames that a
 /// client which cancels its calls at once exceeds the limit of cancelled calls within one turn.
-const TURN: usize = 1024;
+const FRAMES_AT_A_TIME: usize = 1024;
 const FRAME: usize = 512;
 
 /// A socket that every child of a fork closes.
@@ -100,7 +100,7 @@ impl Socket {
 
 impl Outgoing {
     /// Begin a turn of the connection's task.
-    pub(crate) fn begin_turn(&self) {
+    pub(crate) fn begin_receiving(&self) {
         self.turn.store(0, Ordering::Relaxed);
     }
 
@@ -134,7 +134,7 @@ impl Outgoing {
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.shared.turn.load(Ordering::Relaxed) >= TURN {
+        if this.shared.turn.load(Ordering::Relaxed) >= FRAMES_AT_A_TIME {
             // `yield_now` wakes this task after other tasks have run and the runtime has polled for new bytes.
             return pin!(yield_now()).poll(context).map(|()| Ok(()));
         }

@@ -151,7 +151,7 @@ fn a_panic_ends_its_task_and_nothing_else() {
 }
 
 #[test]
-fn a_flow_gives_the_plain_digests_of_any_pieces_with_threads_and_without() {
+fn a_pipeline_gives_the_plain_digests_of_any_pieces_with_threads_and_without() {
     let data = bytes(9 * PIECE + 12_345);
     for crowd in [0, processors()] {
         let _users: Vec<_> = (0..crowd).map(|_| HASHING.enter()).collect();
@@ -270,7 +270,7 @@ fn a_stream_whose_next_bytes_wait_for_a_step_under_way_wants_no_task() {
 }
 
 #[test]
-fn many_flows_at_once_give_the_plain_digests_whatever_lies_beside_them() {
+fn many_pipelines_at_once_give_the_plain_digests_whatever_lies_beside_them() {
     let data = bytes(3 * PIECE + 4321);
     thread::scope(|scope| {
         for number in 0..40 {

@@ -61,10 +61,10 @@ fn one_task_is_started_and_a_piece_notifies_the_reader_once() {
     let (_body, shared) = body(10 << 20);
     let (first, notified) = request();
     assert!(shared.wait(&first), "a task has to be started");
-    shared.add(bytes(PIECE - 1));
-    assert_eq!(0, notified.load(Ordering::Relaxed), "too little is no wake");
+    shared.add(bytes(WAKE_BYTES - 1));
+    assert_eq!(0, notified.load(Ordering::Relaxed), "too few bytes notify no reader");
     shared.add(bytes(1));
-    shared.add(bytes(PIECE));
+    shared.add(bytes(WAKE_BYTES));
     assert_eq!(1, notified.load(Ordering::Relaxed));
     assert!(matches!(first.take(), Ok(Outcome::Done)));
 
@@ -125,11 +125,11 @@ fn a_task_waits_for_room_and_a_reader_makes_it() {
     runtime.block_on(async {
         let (body, shared) = body(100 << 20);
         let limits = Limits::new();
-        shared.add(bytes(AHEAD));
+        shared.add(bytes(READ_AHEAD_BYTES));
         let waits = shared.has_room(&limits);
         tokio::pin!(waits);
         assert!(timeout(Duration::from_millis(20), &mut waits).await.is_err());
-        assert_eq!(Some(AHEAD / 2), taken(&body, AHEAD / 2).map(|bytes| bytes.len()));
+        assert_eq!(Some(READ_AHEAD_BYTES / 2), taken(&body, READ_AHEAD_BYTES / 2).map(|bytes| bytes.len()));
         assert!(timeout(LOOK / 2, &mut waits).await.unwrap());
     });
 }

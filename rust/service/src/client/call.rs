@@ -15,7 +15,7 @@ use crate::client::outcome::Outcome;
 use crate::grpc::code::Code;
 
 /// The most bytes of answers that are received ahead of the caller.
-pub(super) const AHEAD: u32 = 4 << 20;
+pub(super) const WINDOW_BYTES: u32 = 4 << 20;
 
 /// A request: the bytes before its data, and the data.
 pub(super) type Request = Vec<Bytes>;
@@ -245,9 +245,9 @@ impl Call {
         true
     }
 
-    /// Wait until fewer than `AHEAD` bytes of answers are held.
+    /// Wait until fewer than `WINDOW_BYTES` bytes of answers are held.
     pub(super) async fn room(&self) {
-        while self.state().held >= AHEAD as usize {
+        while self.state().held >= WINDOW_BYTES as usize {
             self.taken.notified().await;
         }
     }

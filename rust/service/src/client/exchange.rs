@@ -17,7 +17,7 @@ use crate::client::link::Links;
 use crate::client::outcome::Outcome;
 use crate::grpc::code::Code;
 use crate::grpc::receive::{Broken, Receiver};
-use crate::grpc::send::{SMALL, is_grpc, prefix_len, put_prefix};
+use crate::grpc::send::{WAITING_MESSAGE_BYTES, is_grpc, prefix_len, put_prefix};
 
 /// The most bytes of an answer; containerd's own limit.
 const MESSAGE_LIMIT: usize = 16 << 20;
@@ -133,7 +133,7 @@ async fn send(call: &Call, mut stream: SendStream<Bytes>) {
 
 /// Send some bytes. Returns `None` if the server accepts no more.
 async fn send_piece(stream: &mut SendStream<Bytes>, mut piece: Bytes, is_last: bool) -> Option<()> {
-    while piece.len() > SMALL {
+    while piece.len() > WAITING_MESSAGE_BYTES {
         stream.reserve_capacity(piece.len());
         while stream.capacity() == 0 {
             poll_fn(|context| stream.poll_capacity(context)).await?.ok()?;

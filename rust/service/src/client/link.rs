@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
-use crate::client::call::AHEAD;
+use crate::client::call::WINDOW_BYTES;
 use crate::socket::{Outgoing, Socket};
 
 /// The pause between attempts to connect while the server's queue of connections is full.
@@ -83,7 +83,7 @@ impl Links {
         let outgoing = socket.outgoing();
         let mut builder = Builder::new();
         builder
-            .initial_window_size(AHEAD)
+            .initial_window_size(WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_frame_size(FRAME)
             .max_header_list_size(HEADERS)
@@ -100,7 +100,7 @@ async fn drive(connection: Connection<Socket, Bytes>, outgoing: std::sync::Arc<O
     let mut connection = pin!(connection);
     drop(
         poll_fn(|context| {
-            outgoing.begin_turn();
+            outgoing.begin_receiving();
             let driven = connection.as_mut().poll(context);
             // The next read or write reports a failure again.
             drop(outgoing.poll_send(context));

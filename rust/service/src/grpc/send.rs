@@ -23,10 +23,10 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 pub(crate) const DETAILS: &str = "steelyard-error-bin";
 
 /// Messages up to this size are buffered for a slow client, so that their call need not wait.
-pub(crate) const SMALL: usize = 16 << 10;
+pub(crate) const WAITING_MESSAGE_BYTES: usize = 16 << 10;
 
 /// The most bytes of such messages that a call buffers before it waits for its client.
-const LEFT_BEHIND: usize = 64 << 10;
+const WAITING_BYTES: usize = 64 << 10;
 
 /// The reason why a response cannot be sent.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,12 +44,12 @@ pub(crate) struct Sender {
     stream: Option<SendStream<Bytes>>,
     idle: Duration,
     /// Bytes that were sent without waiting until the client accepts them.
-    left_behind: usize,
+    waiting_bytes: usize,
 }
 
 impl Sender {
     pub(crate) fn new(response: SendResponse<Bytes>, idle: Duration) -> Self {
-        Self { response, stream: None, idle, left_behind: 0 }
+        Self { response, stream: None, idle, waiting_bytes: 0 }
     }
 
     /// Send the headers, unless they have been sent.
@@ -74,18 +74,18 @@ impl Sender {
 
     /// Send all of these bytes as the client accepts them. The last few are buffered.
     pub(crate) async fn all(&mut self, mut bytes: Bytes) -> Result<(), Unsent> {
-        while bytes.len() > SMALL {
+        while bytes.len() > WAITING_MESSAGE_BYTES {
             let room = self.room(bytes.len()).await?;
             self.bytes(bytes.split_to(room))?;
         }
         if bytes.is_empty() {
             return Ok(());
         }
-        self.left_behind += bytes.len();
-        if self.left_behind > LEFT_BEHIND {
+        self.waiting_bytes += bytes.len();
+        if self.waiting_bytes > WAITING_BYTES {
             // There is room only after the client has accepted everything that was sent before.
             self.room(1).await?;
-            self.left_behind = bytes.len();
+            self.waiting_bytes = bytes.len();
         }
         self.bytes(bytes)
     }

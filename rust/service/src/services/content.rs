@@ -24,10 +24,10 @@ const PAGE: usize = 100;
 const PAGE_BYTES: usize = 1 << 20;
 
 /// The most bytes of a blob that are read at a time. They are in memory until the client takes them.
-const PIECE: usize = 256 << 10;
+const READ_BYTES: usize = 256 << 10;
 
 /// The data of a message up to this size is read before the client has room for it.
-const SMALL: usize = 32 << 10;
+const READ_FIRST_BYTES: usize = 32 << 10;
 
 /// The most bytes that are copied on a thread of the runtime, from the page cache.
 const AT_ONCE: usize = 128 << 10;
@@ -163,20 +163,20 @@ async fn send_part(call: &mut Call, blob: &Arc<dyn Blob>, part: Part) -> Result<
     let Part { at, offset, length } = part;
     let head = 2 + encoded_len_varint(offset) + encoded_len_varint(length as u64);
     // The memory for a large message is allocated in pieces, when the client has room for them.
-    let mut bytes = BytesMut::with_capacity(5 + head + if length <= SMALL { length } else { 0 });
+    let mut bytes = BytesMut::with_capacity(5 + head + if length <= READ_FIRST_BYTES { length } else { 0 });
     put_prefix(&mut bytes, head + length);
     bytes.extend_from_slice(&[0x08]); // field 1 of ReadContentResponse: an integer
     encode_varint(offset, &mut bytes);
     bytes.extend_from_slice(&[0x12]); // field 2: bytes
     encode_varint(length as u64, &mut bytes);
     let mut done = 0;
-    if length <= SMALL {
+    if length <= READ_FIRST_BYTES {
         // Data is read before anything is sent, so that headers and data are sent together.
         let read = read_piece(call, blob, bytes, at, length).await?;
         return call.send_bytes(read.freeze(), head + length).await;
     }
     while done < length {
-        let room = call.room((length - done + bytes.len()).min(PIECE)).await?;
+        let room = call.room((length - done + bytes.len()).min(READ_BYTES)).await?;
         let piece = room.saturating_sub(bytes.len()).clamp(1, length - done);
         let read = read_piece(call, blob, bytes, at + done as u64, piece).await;
         let read = read.map_err(|end| if done == 0 { end } else { cut(call, end) })?;

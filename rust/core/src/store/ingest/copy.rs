@@ -21,10 +21,10 @@ use crate::volume::Volume;
 const STEP: u64 = 8 << 20;
 
 /// From this size on, another thread reads ahead. Fewer bytes are read by the thread that writes them.
-const AHEAD: u64 = 32 << 20;
+const READ_AHEAD_FROM: u64 = 32 << 20;
 
 /// The most pieces that are read ahead of the writes.
-const PIECES_AHEAD: usize = 2;
+const READ_AHEAD_PIECES: usize = 2;
 
 /// The part of a file that is read.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +73,7 @@ impl Ingest {
         let pipeline = self.stream(|inner| Ok(inner.hashing.pipeline.clone()))?;
         let mut reading =
             Reading { sys: &*self.volume().sys, pipeline: &pipeline, source, job, done: 0, is_over: false };
-        let lent = if source.most >= AHEAD { HASHING.lend() } else { None };
+        let lent = if source.most >= READ_AHEAD_FROM { HASHING.lend() } else { None };
         if lent.is_none() {
             return self.write_steps(job, &mut || reading.next());
         }
@@ -81,7 +81,7 @@ impl Ingest {
         let (is_stopped, reading) = (AtomicBool::new(false), Mutex::new(reading));
         let next = || reading.lock().unwrap_or_else(PoisonError::into_inner).next();
         thread::scope(|scope| {
-            let (give, take) = sync_channel(PIECES_AHEAD);
+            let (give, take) = sync_channel(READ_AHEAD_PIECES);
             let (is_stopped, next) = (&is_stopped, &next);
             let started = start_in(scope, "steelyard-read", move || {
                 while !is_stopped.load(Ordering::Acquire)

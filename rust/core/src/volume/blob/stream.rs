@@ -11,7 +11,7 @@ use crate::hash::Hasher;
 use crate::pipe::{Bytes, HASHING, PIECE, Pipeline, WAITING};
 
 /// The most pieces that are read ahead.
-const AHEAD: usize = 3;
+const READ_AHEAD_PIECES: usize = 3;
 
 /// A blob of at most this size is read and hashed on the caller's thread if the page cache has it: that takes less time than a
 /// call on another thread.
@@ -155,7 +155,7 @@ impl Shared {
 
     /// Let a thread read ahead, if one is free and there is enough work for it.
     fn read_ahead(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
-        if state.is_reading || !state.wants(&self.blob) || state.ready.len() > AHEAD / 2 {
+        if state.is_reading || !state.wants(&self.blob) || state.ready.len() > READ_AHEAD_PIECES / 2 {
             return;
         }
         let Some(lent) = WAITING.lend() else { return };
@@ -167,7 +167,7 @@ impl Shared {
         let started = lent.try_run(move || {
             let (_user, _reading) = (HASHING.enter(), Reading(&shared));
             let mut state = shared.lock();
-            while state.wants(&shared.blob) && state.ready.len() < AHEAD {
+            while state.wants(&shared.blob) && state.ready.len() < READ_AHEAD_PIECES {
                 state = shared.read_one(state);
                 shared.changed.notify_all();
             }
