@@ -39,7 +39,7 @@ from steelyard.transfer import open_writer
 
 __all__ = ("Transfer", "Wanted")
 
-_SMALL_BYTES = 1 << 20
+_IN_MEMORY_BYTES = 1 << 20
 """The largest file that is received in memory and put as a whole, without an ingest. Receiving it again is quick."""
 
 _SHORT_PART_BYTES = 64 << 10

@@ -26,7 +26,7 @@ from steelyard.objects._requests import Missing, Object, Requests
 
 __all__ = ("ONE_REQUEST_BYTES", "Sealed", "StorageErrors", "Uploads", "note_name", "part_size")
 
-SMALL = 8 << 20
+ONE_REQUEST_BYTES = 8 << 20
 """The largest blob that is sent by one request."""
 
 _MOST_PARTS = 10_000
