@@ -182,14 +182,14 @@ def others_in(root: str) -> list[str]:
     return sorted(name for name in os.listdir(root) if not _OWN_NAMES.fullmatch(name))  # noqa: PTH208 - names alone
 
 
-def store_at(place: str, *, read_only: bool = False, durable: bool = True) -> Store:
-    """Return the store at a root or an address; it is not open yet.
+def store_at(place: str, *, read_only: bool = False, create: bool = True, durable: bool = True) -> Store:
+    """Return the store at a root or an address; it is not open yet. Without `create`, a missing store in a bucket is an error.
 
     Raises:
         InvalidArgument: the address is invalid.
     """
     if is_object_storage(place):
-        return objects_at(place, read_only=read_only)
+        return objects_at(place, read_only=read_only, create=create)
     if not is_address(place):
         from steelyard.local import LocalStore  # noqa: PLC0415 - the extension, which help does not need
 
@@ -200,7 +200,7 @@ def store_at(place: str, *, read_only: bool = False, durable: bool = True) -> St
     return RemoteStore(path, namespace=options.get("namespace", "default"), lease=options.get("lease"))
 
 
-def objects_at(address: str, *, read_only: bool = False) -> ObjectStore:
+def objects_at(address: str, *, read_only: bool = False, create: bool = True) -> ObjectStore:
     """Return the store in a bucket; it is not open yet. It has the cache that the environment variables specify."""
     from steelyard._units import Size  # noqa: PLC0415 - needed here only
     from steelyard.objects import ObjectStore  # noqa: PLC0415 - other commands do not need it
@@ -210,7 +210,9 @@ def objects_at(address: str, *, read_only: bool = False) -> ObjectStore:
         cache_bytes = Size(text or "10GiB")
     except ValueError:
         raise InvalidArgument(f"STEELYARD_CACHE_BYTES: expected a size such as 50GiB, found {text!r}") from None
-    return ObjectStore(written_out(address), cache=cache or None, cache_bytes=cache_bytes, read_only=read_only)
+    return ObjectStore(
+        written_out(address), cache=cache or None, cache_bytes=cache_bytes, read_only=read_only, create=create
+    )
 
 
 def _parse(address: str) -> tuple[str, dict[str, str]]:

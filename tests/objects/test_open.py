@@ -242,6 +242,18 @@ async def test_looking_creates_no_store(address: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+async def test_a_store_that_must_exist_is_not_created(address: str, tmp_path: Path) -> None:
+    existing = ObjectStore(address, spool=tmp_path / "spool", create=False)
+    with pytest.raises(NotFound, match="store"):
+        await existing.aopen()
+
+    async with ObjectStore(address, spool=tmp_path / "spool"):
+        pass
+    async with existing:
+        assert (await existing.put(b"data")).new
+
+
+@pytest.mark.slow
 async def test_other_objects_of_the_bucket_are_left_alone(address: str, tmp_path: Path) -> None:
     parts = ObjectAddress.parse(address)
     assert parts.endpoint is not None

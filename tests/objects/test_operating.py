@@ -15,7 +15,7 @@ import pytest
 from anyio import to_thread
 
 from steelyard.cli.doctor_objects import _clock_check
-from steelyard.errors import DataCorrupt, ServerRefused, Unsupported
+from steelyard.errors import DataCorrupt, NotFound, ServerRefused, Unsupported
 from steelyard.local import LocalStore
 from steelyard.objects import ObjectAddress, ObjectStore
 from steelyard.objects._layout import blob_key
@@ -183,6 +183,30 @@ async def test_doctor_of_a_store_that_does_not_exist_creates_none(store: ObjectS
     assert [("server", True), ("store", False)] == [(check["name"], check["ok"]) for check in found["checks"]]
     assert "not checked from this machine" in found["checks"][0]["message"]
     await document("doctor", "--store", absent, code=3)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["gc", "--grace", "0s"],
+        ["verify", "--all"],
+        ["quarantine", "--empty"],
+        ["abort", "--uploads"],
+        ["rm", "0" * 64],
+        ["label", "0" * 64, "key=value"],
+        ["images", "rm", "name"],
+        ["leases", "create", "--expires", "1h"],
+    ],
+    ids=" ".join,
+)
+async def test_a_command_that_stores_nothing_creates_no_store(store: ObjectStore, command: list[str]) -> None:
+    absent = store.address.replace("?", "-absent?")
+
+    output = await document(*command, "--store", absent, code=3)
+
+    assert ["not_found"] == [error["code"] for error in output["errors"]]
+    with pytest.raises(NotFound, match="store"):
+        await ObjectStore(absent, read_only=True).aopen()
 
 
 async def test_doctor_shows_why_a_server_was_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,13 +62,13 @@ def check_new_root(root: str) -> None:
 
 
 @asynccontextmanager
-async def open_remote(address: str, *, read_only: bool = False) -> AsyncIterator[Store]:
-    """Connect to a server. With `read_only`, a missing store in a bucket is not created.
+async def open_remote(address: str, *, read_only: bool = False, create: bool = True) -> AsyncIterator[Store]:
+    """Connect to a server. A missing store in a bucket is created, unless `read_only` is set or `create` is not.
 
     Raises:
         InvalidArgument: the address is invalid.
     """
-    async with store_at(address, read_only=read_only) as store:
+    async with store_at(address, read_only=read_only, create=create) as store:
         yield store
 
 

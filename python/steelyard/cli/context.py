@@ -202,7 +202,8 @@ class Context:
     ) -> AsyncIterator[Store]:
         """Open the store, on this machine's disk or behind a server; see `open_local`."""
         if is_address(self.settings.store.value):
-            async with open_remote(self.settings.store.value, read_only=not (create or change)) as remote:
+            address, read_only = self.settings.store.value, not (create or change)
+            async with open_remote(address, read_only=read_only, create=create) as remote:
                 yield remote
             return
         async with self.open_local(create=create, change=change, write_buffer_bytes=write_buffer_bytes) as store:
@@ -222,7 +223,7 @@ class Context:
     async def open_objects(
         self, *, change: bool = False, needs: str = "a bucket, s3://BUCKET/PREFIX"
     ) -> AsyncIterator[ObjectStore]:
-        """Open the store in a bucket.
+        """Open the store in a bucket; a missing one is not created.
 
         Args:
             change: the command changes something.
@@ -235,7 +236,7 @@ class Context:
         if not is_object_storage(address):
             where = written_out(address) if is_address(address) else address
             raise Unsupported(where, operation=f"{self.command}; it needs {needs}")
-        async with objects_at(address, read_only=not change) as objects:
+        async with objects_at(address, read_only=not change, create=False) as objects:
             yield objects
 
     @asynccontextmanager

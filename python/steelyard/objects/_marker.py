@@ -31,22 +31,22 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     id: str
 
 
-async def check_marker(requests: Requests, spool: Path, *, read_only: bool) -> Marker:
-    """Return the marker of a store. If there is none, check the server and create one.
+async def check_marker(requests: Requests, spool: Path, *, read_only: bool, create: bool) -> Marker:
+    """Return the marker of a store. Check the server unless `read_only`; if there is no marker, create one with `create`.
 
     The server is checked once for each spool and store: the spool keeps the result.
 
     Raises:
-        NotFound: there is no store, and `read_only` is set.
+        NotFound: there is no store, and `read_only` is set or `create` is not.
         DataCorrupt: the marker is damaged.
         StorageError: the spool cannot be read or written.
         IncompatibleFormat: a newer release wrote the store.
         ServerRefused: the check has found that the server cannot keep a store.
     """
     marker = await _read(requests)
-    if read_only:
-        if marker is None:
-            raise NotFound(requests.address, kind="store")
+    if marker is None and (read_only or not create):
+        raise NotFound(requests.address, kind="store")
+    if marker is not None and read_only:
         return marker
     file = check_file(spool)
     with StorageErrors(file, "read the check of the server"):

@@ -89,11 +89,13 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
             the directory. Without a cache, each read goes to the server.
         cache_bytes: the most bytes of the blobs in the cache. The least recently used ones are evicted first.
         read_only: whether to refuse all changes. A store can be read this way from a server that cannot keep one safely.
+        create: whether to create the store if there is none below the prefix. A store opened with `read_only` is never created.
         retries: how often a request is tried again, with growing pauses.
         timeout: the most seconds for a request with all its attempts, without the time for the transfer of its bytes.
 
     Raises (when it is opened):
         InvalidArgument: the address or a shared file is invalid.
+        NotFound: there is no store, and it is not to be created.
         ServerRefused: the credentials are wrong, the bucket does not exist, or the check of the server has failed.
         Unreachable: the server does not answer.
         IncompatibleFormat: a newer release wrote the store.
@@ -107,6 +109,7 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         cache: str | os.PathLike[str] | None = None,
         cache_bytes: int = _CACHE_BYTES,
         read_only: bool = False,
+        create: bool = True,
         retries: int = 8,
         timeout: int = 60,
     ) -> None:
@@ -114,7 +117,7 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         self._root = Path(spool) if spool is not None else default_spool(self._address)
         check_size(cache_bytes)
         self._cache = None if cache is None else Cache(Path(cache), cache_bytes)
-        self._read_only, self._retries, self._timeout = read_only, retries, timeout
+        self._read_only, self._create, self._retries, self._timeout = read_only, create, retries, timeout
         self._events = EventSource()
         self._opened: Components | None = None
         self._has_opened = False
@@ -148,7 +151,7 @@ class ObjectStore(ProcessBound, Upkeep, BaseStore):
         prefix = f"{self._address.prefix}/" if self._address.prefix else ""
         requests = Requests(self.address, client, prefix)
         try:
-            await check_marker(requests, self._root, read_only=self._read_only)
+            await check_marker(requests, self._root, read_only=self._read_only, create=self._create)
             spool = await LocalStore(self._root / "spool").aopen()
             try:
                 if self._cache is not None:
