@@ -208,7 +208,7 @@ async def test_wrong_credentials_are_refused_with_the_next_step_and_not_repeated
     monkeypatch.setenv(variable, CANARY)
     store = ObjectStore(address, spool=tmp_path / "spool")
 
-    with pytest.raises(ServerRefused, match=f"check {variable}") as caught:
+    with pytest.raises(ServerRefused, match=f"[^.]; check {variable}") as caught:
         await store.aopen()
 
     assert code == caught.value.server_code
@@ -216,10 +216,19 @@ async def test_wrong_credentials_are_refused_with_the_next_step_and_not_repeated
 
 
 @pytest.mark.slow
+async def test_a_wrong_region_is_refused_with_the_servers_words_and_the_next_step(address: str, tmp_path: Path) -> None:
+    words = r'the region "eu-west-7" is wrong; expecting "us-east-1"; give the bucket\'s region'
+
+    with pytest.raises(ServerRefused, match=words) as caught:
+        await ObjectStore(f"{address}&region=eu-west-7", spool=tmp_path / "spool").aopen()
+    assert "AuthorizationHeaderMalformed" == caught.value.server_code
+
+
+@pytest.mark.slow
 async def test_a_bucket_that_does_not_exist_is_named(versitygw: str, tmp_path: Path) -> None:
     store = ObjectStore(f"s3://nowhere/p?endpoint={versitygw}", spool=tmp_path / "spool")
 
-    with pytest.raises(ServerRefused, match="create the bucket") as caught:
+    with pytest.raises(ServerRefused, match="does not exist; create the bucket") as caught:
         await store.aopen()
     assert "NoSuchBucket" == caught.value.server_code
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from html import unescape
 from typing import NamedTuple, TypeVar
 
 import anyio
@@ -270,10 +271,14 @@ class Requests:
             return Missing(message)
         if kind == "precondition" and Taken in awaited:
             return Taken(message)
+        if code is not None:
+            message = unescape(message)  # it is the text of an element of XML
         if kind == "unreachable":
             return Unreachable(self.address, reason=message)
         step = _NEXT_STEPS.get(code or ("AccessDenied" if kind == "denied" else ""))
-        return ServerRefused(self.address, server_code=code, reason=message if step is None else f"{message}: {step}")
+        if step is not None:
+            message = f"{message.removesuffix('.')}; {step}"
+        return ServerRefused(self.address, server_code=code, reason=message)
 
     async def aclose(self) -> None:
         """End all requests, and also the threads if no other store uses them."""
