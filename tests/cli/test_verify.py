@@ -30,6 +30,7 @@ def test_damage_is_found_set_aside_and_repaired(own: Shell, files: dict[str, byt
     assert damaged["actual"].startswith("sha256:")
     assert (1, 1) == (done.records[-1]["damaged"], done.records[-1]["failed"])
     assert f"expected {sha256(data)}, found sha256:" in done.err
+    assert "  next: steelyard quarantine\n" in done.err
     assert not blob.exists()
     assert 1 == own.run("stat", "--format", "json").document["quarantined"]
     assert own.run("put", path).err.endswith("1 new, 0 already there\n")

@@ -194,7 +194,7 @@ def _next_step(error: BaseException, program: str, command: str | None, about: s
         case errors.AlreadyExists(digest=digest):
             return f"{program} info {digest}"
         case errors.DataCorrupt():
-            return _next_step_of_damage(error, program)
+            return _next_step_of_damage(error, program, was_moved=command == "verify" and about is not None)
         case AmbiguousDigest(candidates=(first, *_)):
             return f"{program} info {first}"
         case errors.InvalidFilter():
@@ -211,14 +211,16 @@ def _next_step(error: BaseException, program: str, command: str | None, about: s
             return _next_step_of_system(error, program, command)
 
 
-def _next_step_of_damage(error: errors.DataCorrupt, program: str) -> str | None:
+def _next_step_of_damage(error: errors.DataCorrupt, program: str, *, was_moved: bool) -> str | None:
     name = error.name
     if error.expected in {"a regular file", "directories"} or name.startswith(_OBJECTS):
         return None  # a link in an image layout, or an object in a bucket; the message says what it is
     if name.endswith("/data"):
         return f"{program} ingests"  # whose `abort` drops the damaged one
     blob = name.removeprefix("blob ")
-    return f"{program} verify {blob}" if ":" in blob and "/" not in blob else f"{program} doctor --rebuild"
+    if ":" not in blob or "/" in blob:
+        return f"{program} doctor --rebuild"
+    return f"{program} quarantine" if was_moved else f"{program} verify {blob}"
 
 
 def _is_text(argument: str) -> bool:
