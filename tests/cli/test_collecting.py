@@ -93,7 +93,9 @@ def test_rm_refuses_what_is_needed_unless_it_is_forced(images: Shell) -> None:
 
 def test_a_budget_that_is_missed_has_an_exit_code_of_its_own(images: Shell) -> None:
     size = images.run("stat", "--format", "json").document["blob_bytes"]
-    assert "removed 0 blobs" in images.run("gc", "--grace", "0s", "--max-bytes", f"{size}").err
+    done = images.run("gc", "--grace", "0s", "--max-bytes", f"{size}")
+    assert "removed 0 blobs" in done.err
+    assert "stay for now: --max-bytes is reached\n" in done.err
     done = images.run("gc", "--grace", "0s", "--max-bytes", "10B", "--format", "json", code=10)
     left = images.run("stat", "--format", "json").document["blob_bytes"]
 

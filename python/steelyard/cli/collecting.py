@@ -81,7 +81,8 @@ async def gc(
         if context.out.shape != "text":
             context.out.add(WarningRecord(message=warning))
     _count(context, result)
-    for line in summary_of(result, why_spared=waits if max_bytes is None else f"{waits}, or --max-bytes is reached"):
+    is_small = max_bytes is not None and not result.missed_bytes
+    for line in summary_of(result, why_spared="--max-bytes is reached" if is_small else waits):
         context.conclude(line)
     if max_bytes is not None and result.missed_bytes:
         context.fail(OverBudget(max_bytes, missed=result.missed_bytes))
