@@ -1,5 +1,7 @@
-//! The small files that containerd writes into the directory of an ingest.
+//! The content root of containerd, and the small files that containerd writes into the directory of an ingest.
 
+/// The name of the root.
+pub(crate) const ROOT: &str = "io.containerd.content.v1.content";
 /// The ref.
 pub(crate) const REF: &str = "ref";
 /// The announced size; missing or 0 if there is none.

@@ -70,7 +70,7 @@ impl Root {
     /// Make the missing directories of a root that is open for writing.
     fn complete(&mut self, marked: bool) -> Result<()> {
         if !marked {
-            self.refuse_foreign_ingests()?;
+            self.refuse_containerd()?;
         }
         let (blobs, new_blobs) = self.make_dir(self.dir(), BLOBS, BLOBS_MODE)?;
         let (ingests, new_ingests) = self.make_dir(self.dir(), INGESTS, PRIVATE_DIR_MODE)?;
@@ -108,8 +108,14 @@ impl Root {
         Ok(())
     }
 
-    /// Refuse to adopt the root of a running containerd: each program would treat the other's ingests as its own.
-    fn refuse_foreign_ingests(&self) -> Result<()> {
+    /// Refuse to adopt the root of a containerd: each program would treat the other's ingests as its own, and a collection here
+    /// would know none of the names that keep its blobs.
+    fn refuse_containerd(&self) -> Result<()> {
+        if self.path.file_name().is_some_and(|name| name == containerd::ROOT) {
+            let path = self.path.display();
+            let message = format!("{path}: is the content root of a containerd; open it read-only");
+            return Err(Error::FailedPrecondition { message });
+        }
         let Some(ingests) = self.find_dir(self.dir(), INGESTS)? else {
             return Ok(());
         };

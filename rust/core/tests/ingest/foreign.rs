@@ -94,3 +94,19 @@ fn a_root_without_ingests_has_none() {
     assert_eq!(Ok(Vec::new()), store.ingests().statuses());
     assert_eq!(Err(Error::no_ingest(REF)), store.ingests().status(REF));
 }
+
+#[test]
+fn the_root_of_a_containerd_is_not_opened_for_writing() {
+    let scratch = Root::new();
+    let path = scratch.path.join("io.containerd.content.v1.content");
+    fs::create_dir_all(path.join("blobs/sha256")).unwrap();
+
+    let refused = Store::open(&path, Options::default()).map(drop).unwrap_err();
+
+    assert!(
+        matches!(&refused, Error::FailedPrecondition { message } if message.contains("open it read-only")),
+        "{refused:?}"
+    );
+    assert_eq!(1, fs::read_dir(&path).unwrap().count());
+    Store::open(&path, Options { read_only: true, ..Options::default() }).unwrap();
+}
