@@ -1,4 +1,4 @@
-"""What a writer behind a service has synced survives a kill of the service."""
+"""Bytes that a writer behind a service has synced survive a kill of the service."""
 
 from __future__ import annotations
 
