@@ -80,8 +80,9 @@ pub enum Checked<T> {
     Done(T),
 }
 
-/// After so many pages in SQLite's log, a commit copies them into the file. 1,000, its default, take some 5 ms: too long for a step.
-const COPIED_AFTER: &str = "wal_autocheckpoint";
+/// SQLite's setting for the number of pages in its log after which a commit copies them into the file. To copy 1,000 pages, the default,
+/// takes some 5 ms, which is too long for a step of a collection.
+const AUTOCHECKPOINT: &str = "wal_autocheckpoint";
 
 impl Meta {
     /// Return the ID, whether roots may be lost, and the accepted index.
@@ -122,7 +123,7 @@ impl Meta {
             if start.take_back {
                 set(FOREIGN_COLLECTOR, None)?;
             }
-            connection.pragma_update_and_check(None, COPIED_AFTER, 250, |_| Ok(()))?;
+            connection.pragma_update_and_check(None, AUTOCHECKPOINT, 250, |_| Ok(()))?;
             Ok((number, id))
         })
     }
@@ -151,7 +152,7 @@ impl Meta {
                 query::set_setting(connection, COLLECTING, None)?;
                 connection.execute("DELETE FROM protected", [])?;
             }
-            connection.pragma_update_and_check(None, COPIED_AFTER, 1000, |_| Ok(()))
+            connection.pragma_update_and_check(None, AUTOCHECKPOINT, 1000, |_| Ok(()))
         };
         self.write_spare(Sync::Cheap, run).ok();
     }
