@@ -31,6 +31,10 @@ const LONGEST: Duration = Duration::from_millis(20);
 /// After this time the caller is notified.
 const NOTIFIED_AFTER: Duration = Duration::from_millis(3);
 
+/// The most attempts where a wait must be short: of a write that only saves time while other processes write, and of a read while another
+/// process makes or removes a file. They take about 40 ms.
+pub(crate) const SPARE_TRIES: usize = 43;
+
 /// The interface of the threads that work for a call to its caller.
 pub trait Caller: Send + Sync {
     /// Whether the result is no longer wanted.

@@ -20,8 +20,8 @@ use crate::filter::Filter;
 use crate::model::{Event, EventKind, Labels, Lease, Resources, check_labels};
 use crate::volume::Volume;
 use crate::volume::events::{Report, done};
-use crate::volume::meta::{LeaseRow, Leases, SPARE_TRIES};
-use crate::waiting::Patience;
+use crate::volume::meta::{LeaseRow, Leases};
+use crate::waiting::{Patience, SPARE_TRIES};
 
 impl Volume {
     /// Create a lease that outlives the process and ends after `expires_ns`; on return it survives a power loss.

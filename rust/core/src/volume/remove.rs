@@ -12,9 +12,8 @@ use crate::volume::Volume;
 use crate::volume::blob_dir::BlobDir;
 use crate::volume::events::{Report, done};
 use crate::volume::lock::DigestLock;
-use crate::volume::meta::SPARE_TRIES;
 use crate::volume::removed::Removed;
-use crate::waiting::Patience;
+use crate::waiting::{Patience, SPARE_TRIES};
 
 impl Volume {
     /// Delete a blob and its labels; on return the removal survives a power loss. This needs no space on the disk.

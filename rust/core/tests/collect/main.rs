@@ -9,6 +9,7 @@ mod blind;
 mod clocks;
 mod failures;
 mod frees;
+#[path = "../common/hooked.rs"]
 mod hooked;
 mod idle;
 mod late;

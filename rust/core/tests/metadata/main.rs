@@ -7,6 +7,8 @@ mod common;
 mod damage;
 mod degraded;
 mod faults;
+#[path = "../common/hooked.rs"]
+mod hooked;
 mod images;
 mod labels;
 mod leases;
@@ -18,4 +20,5 @@ mod rebuild;
 mod recorder;
 mod scale;
 mod support;
+mod vanishing;
 mod walk;

@@ -2,18 +2,18 @@
 
 use rusqlite::Connection;
 
+use super::Meta;
 use super::fault::{self, Fault};
 use super::state::State;
 use super::writer::Sync;
-use super::{Meta, SPARE_TRIES};
 use crate::error::Result;
 use crate::sys::sqlite;
-use crate::waiting::Patience;
+use crate::waiting::{Patience, SPARE_TRIES};
 
 impl Meta {
     /// Query the file; `None` if it is missing or damaged.
     pub(super) fn read<T>(&self, run: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<Option<T>> {
-        let (mut tries, mut patience) = (0, Patience::new());
+        let (mut tries, mut unfinished, mut patience) = (0, 0, Patience::new());
         // A file that is read without locks may change during the query. The result is not used then.
         while tries < 8 {
             tries += 1;
@@ -38,6 +38,10 @@ impl Meta {
                 Err(error) if fault::is_busy(&error) => {
                     patience.pause()?;
                     tries = 0;
+                }
+                Err(error) if fault::is_unfinished(&error) && unfinished < SPARE_TRIES => {
+                    patience.pause()?;
+                    (tries, unfinished) = (0, unfinished + 1);
                 }
                 Err(error) => self.sort(&error, "read metadata")?,
             }

@@ -23,7 +23,7 @@ use crate::format::names::{
     JOURNAL_SUFFIX, META, META_WAL, PRIVATE_MODE, SHM_SUFFIX, WAL_SUFFIX, beside, new_meta_name,
 };
 use crate::sys::{FileKind, sqlite};
-use crate::waiting;
+use crate::waiting::{self, Patience, SPARE_TRIES};
 
 /// The longest pause between two attempts to open a file that another process has locked for a moment.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
@@ -50,7 +50,7 @@ fn inspect(place: Place<'_>) -> Result<Opened<()>> {
     };
     Ok(match stat.kind {
         FileKind::File if stat.size == 0 => Opened::Damaged("is empty".to_owned()),
-        FileKind::File if log && !wal::is_log(place)? => {
+        FileKind::File if log && wal::is_log(place)? == Some(false) => {
             Opened::Damaged("its log (-wal) holds something else".to_owned())
         }
         FileKind::File => Opened::Good(()),
@@ -85,6 +85,18 @@ pub(super) fn writable(place: Place<'_>) -> Result<Opened<Connection>> {
 /// a log, SQLite reads it through the index that its writer has made, or through a private index if there is none (a copy, a root
 /// after a power cut, a disk too full for an index).
 pub(super) fn readable(place: Place<'_>) -> Result<Opened<Connection>> {
+    let mut patience = Patience::new();
+    for _ in 1..SPARE_TRIES {
+        match try_readable(place) {
+            // The connection does not write, so this means that another process is just making or removing the log or its index.
+            Err(Error::Io { errno: libc::EROFS, .. }) => patience.pause()?,
+            opened => return opened,
+        }
+    }
+    try_readable(place)
+}
+
+fn try_readable(place: Place<'_>) -> Result<Opened<Connection>> {
     if place.print()?.has_log() {
         return sqlite::with_private_index(|| {
             open_with(place, |place| uri(&place.sqlite_path(META), "mode=ro&readonly_shm=1"))

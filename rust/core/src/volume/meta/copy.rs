@@ -23,7 +23,7 @@ const PAGE: usize = 4096;
 pub(super) fn make(place: Place<'_>, copy: &str) -> Result<bool> {
     let is_file = |name| Ok(place.stat(name)?.is_some_and(|stat| stat.kind == FileKind::File));
     let main = is_file(META)?;
-    let log = is_file(META_WAL)? && wal::is_log(place)?;
+    let log = is_file(META_WAL)? && wal::is_log(place)? == Some(true);
     copy_file(place, main.then_some(META), copy)?;
     if log {
         copy_file(place, Some(META_WAL), &beside(copy, WAL_SUFFIX))?;

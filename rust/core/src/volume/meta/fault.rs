@@ -55,6 +55,11 @@ pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
         && sqlite::lock_failure().is_none()
 }
 
+/// Whether a reader, which changes nothing, found the log's index unfinished: another process is just making or removing it.
+pub(super) fn is_unfinished(error: &rusqlite::Error) -> bool {
+    matches!(error, rusqlite::Error::SqliteFailure(cause, _) if cause.code == ErrorCode::ReadOnly)
+}
+
 /// Return the error for a failure of a file under construction.
 pub(super) fn of_new(path: &Path, error: &rusqlite::Error) -> Error {
     match classify(error) {

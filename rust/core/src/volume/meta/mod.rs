@@ -76,9 +76,6 @@ pub enum Origin {
     Old,
 }
 
-/// The most attempts of a write that only saves time, while other processes write. They take about 40 ms.
-pub(crate) const SPARE_TRIES: usize = 43;
-
 /// The metadata of a store. Its methods may be called from any thread.
 pub struct Meta {
     sys: Arc<dyn Sys>,

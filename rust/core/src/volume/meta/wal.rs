@@ -5,6 +5,7 @@
 //!
 //! Spec: "The Write-Ahead Log" in SQLite's description of its file format, section 4.1.
 
+use std::io;
 use std::os::fd::AsFd;
 
 use super::place::Place;
@@ -15,20 +16,25 @@ use crate::sys::read_full_at;
 const HEADER: usize = 32;
 const MAGIC: u32 = 0x377f_0682;
 
-/// Whether SQLite can have written the log. A log that ends within its header, or whose header is all zeros, was left by a crash
-/// right after its creation, and contains nothing.
-pub(super) fn is_log(place: Place<'_>) -> Result<bool> {
+/// Whether SQLite can have written the log; `None` if there is no log. A log that ends within its header, or whose header is all zeros,
+/// was left by a crash right after its creation, and contains nothing.
+///
+/// Another process may remove the log at any moment: the last one that closes the file has copied the log into it.
+pub(super) fn is_log(place: Place<'_>) -> Result<Option<bool>> {
     // Another process may be writing the header during the read; this happens once per checkpoint.
     for _ in 0..3 {
         let mut header = [0; HEADER];
         let path = || place.path.with_file_name(META_WAL);
-        let file = place.sys.open(place.dir, META_WAL, false).at("open metadata log", path)?;
+        let file = match place.sys.open(place.dir, META_WAL, false) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file.at("open metadata log", path)?,
+        };
         let read = read_full_at(place.sys, file.as_fd(), &mut header, 0).at("read metadata log", path)?;
         if read < HEADER || header == [0; HEADER] || is_header(&header) {
-            return Ok(true);
+            return Ok(Some(true));
         }
     }
-    Ok(false)
+    Ok(Some(false))
 }
 
 fn is_header(header: &[u8; HEADER]) -> bool {

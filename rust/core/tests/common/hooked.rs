@@ -34,6 +34,7 @@ impl Around for Hooked {
 }
 
 /// A caller that does not wait for the locks of others.
+#[allow(dead_code, reason = "only one of the two programs needs it")]
 pub struct Impatient;
 
 impl Caller for Impatient {
