@@ -160,6 +160,18 @@ impl Patience {
             patience.pause()?;
         }
     }
+
+    /// Repeat an attempt as `until` does, but not for long. Returns `None` if it did not succeed.
+    pub(crate) fn briefly<T>(mut attempt: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
+        let mut patience = Self::new();
+        for _ in 0..SPARE_TRIES {
+            match attempt()? {
+                None => patience.pause()?,
+                done => return Ok(done),
+            }
+        }
+        Ok(None)
+    }
 }
 
 impl Drop for Patience {

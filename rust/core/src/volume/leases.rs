@@ -21,7 +21,7 @@ use crate::model::{Event, EventKind, Labels, Lease, Resources, check_labels};
 use crate::volume::Volume;
 use crate::volume::events::{Report, done};
 use crate::volume::meta::{LeaseRow, Leases};
-use crate::waiting::{Patience, SPARE_TRIES};
+use crate::waiting::Patience;
 
 impl Volume {
     /// Create a lease that outlives the process and ends after `expires_ns`; on return it survives a power loss.
@@ -201,12 +201,7 @@ impl Volume {
     pub(crate) fn leave_ingest(&self, lease: Option<&str>, ref_: &str) {
         let Some(id) = lease else { return };
         let resources = Resources { refs: vec![ref_.to_owned()], digests: Vec::new() };
-        let mut patience = Patience::new();
-        for _ in 0..SPARE_TRIES {
-            if self.meta.try_leave_lease(id, &resources) || patience.pause().is_err() {
-                return;
-            }
-        }
+        Patience::briefly(|| Ok(self.meta.try_leave_lease(id, &resources).then_some(()))).ok();
     }
 
     /// Make one attempt to add resources to a lease. Returns `None`, without a change, while another process is writing.

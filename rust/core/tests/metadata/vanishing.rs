@@ -1,7 +1,8 @@
-//! Another user of the metadata makes, removes or rebuilds the log and its index while this one opens or reads the file.
+//! Another user of the metadata removes the log or makes its index while this one opens or reads the file.
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -42,8 +43,8 @@ fn labelled() -> (Scratch, Meta) {
     (scratch, meta)
 }
 
-/// The byte of the index that each of its users has locked, for SQLite.
-const IN_USE: std::ops::Range<u64> = 128..129;
+/// The byte of the index that each process which uses it has locked: SQLite's "dead man switch".
+const IN_USE: Range<u64> = 128..129;
 
 /// An index that is as another process leaves it for a moment: in use, but without a valid header.
 struct Unfinished {

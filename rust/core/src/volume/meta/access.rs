@@ -62,14 +62,8 @@ impl Meta {
         sync: Sync,
         run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<Option<T>> {
-        let (mut run, mut patience) = (Some(run), Patience::new());
-        for _ in 0..SPARE_TRIES {
-            match self.try_write(sync, &mut run)? {
-                None => patience.pause()?,
-                done => return Ok(done),
-            }
-        }
-        Ok(None)
+        let mut run = Some(run);
+        Patience::briefly(|| self.try_write(sync, &mut run))
     }
 
     /// Whether a thread waits to change the file: one of this process, or one that found another process changing it.

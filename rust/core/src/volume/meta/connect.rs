@@ -23,7 +23,7 @@ use crate::format::names::{
     JOURNAL_SUFFIX, META, META_WAL, PRIVATE_MODE, SHM_SUFFIX, WAL_SUFFIX, beside, new_meta_name,
 };
 use crate::sys::{FileKind, sqlite};
-use crate::waiting::{self, Patience, SPARE_TRIES};
+use crate::waiting::{self, Patience};
 
 /// The longest pause between two attempts to open a file that another process has locked for a moment.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
@@ -85,15 +85,12 @@ pub(super) fn writable(place: Place<'_>) -> Result<Opened<Connection>> {
 /// a log, SQLite reads it through the index that its writer has made, or through a private index if there is none (a copy, a root
 /// after a power cut, a disk too full for an index).
 pub(super) fn readable(place: Place<'_>) -> Result<Opened<Connection>> {
-    let mut patience = Patience::new();
-    for _ in 1..SPARE_TRIES {
-        match try_readable(place) {
-            // The connection does not write, so this means that another process is just making or removing the log or its index.
-            Err(Error::Io { errno: libc::EROFS, .. }) => patience.pause()?,
-            opened => return opened,
-        }
-    }
-    try_readable(place)
+    let opened = Patience::briefly(|| match try_readable(place) {
+        // The connection does not write, so this means that another process is just making or removing the log or its index.
+        Err(Error::Io { errno: libc::EROFS, .. }) => Ok(None),
+        opened => opened.map(Some),
+    })?;
+    opened.map_or_else(|| try_readable(place), Ok)
 }
 
 fn try_readable(place: Place<'_>) -> Result<Opened<Connection>> {
